@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * semshare for kernel code: what other modules call.
+ *
+ * Everything here is exported GPL and may sleep: process context only, never
+ * from interrupts, softirqs, under a spinlock or with preemption off, not even
+ * with IPC_NOWAIT or a timeout of 0.  Called from there it answers -EOPNOTSUPP
+ * and says so once in the log.
+ */
+#ifndef SEMSHARE_KAPI_H
+#define SEMSHARE_KAPI_H
+
+#include <linux/ipc_namespace.h>
+#include <linux/sem.h>
+#include <linux/time64.h>
+#include <linux/types.h>
+#include <semshare/abi.h>
+#include <semshare/core/histogram.h>
+
+/* ---------------------------------------------------------- entry points */
+
+/* The fourth argument of semctl(), in kernel memory. */
+union semshare_semun {
+	int val;			/* SETVAL */
+	struct semid64_ds *buf;		/* IPC_STAT, IPC_SET, SEM_STAT, SEM_STAT_ANY */
+	unsigned short *array;		/* GETALL, SETALL */
+	struct seminfo *info;		/* IPC_INFO, SEM_INFO */
+};
+
+struct ipc_namespace *semshare_ipc_ns_get(void);
+void semshare_ipc_ns_put(struct ipc_namespace *ns);
+
+int semshare_semget(struct ipc_namespace *ns, key_t key, int nsems, int semflg);
+int semshare_semop(struct ipc_namespace *ns, int semid, struct sembuf *sops,
+		   unsigned int nsops);
+int semshare_semtimedop(struct ipc_namespace *ns, int semid, struct sembuf *sops,
+			unsigned int nsops, const struct timespec64 *timeout);
+int semshare_semctl(struct ipc_namespace *ns, int semid, int semnum, int cmd,
+		    union semshare_semun arg);
+
+/* ----------------------------------------------------------------- areas */
+
+struct semshare_area;
+
+struct semshare_area *semshare_area_create(struct ipc_namespace *ns, const char *name,
+					   u64 size, umode_t mode);
+struct semshare_area *semshare_area_attach(struct ipc_namespace *ns, const char *name,
+					   u32 access);
+struct semshare_area *semshare_area_from_fd(int fd, u32 access);
+int semshare_area_unlink(struct ipc_namespace *ns, const char *name);
+void semshare_area_put(struct semshare_area *area);
+void *semshare_area_data(struct semshare_area *area);
+u64 semshare_area_size(struct semshare_area *area);
+struct ipc_namespace *semshare_area_ipc_ns(struct semshare_area *area);
+int semshare_area_bind(struct semshare_area *area, int semid, u32 flags);
+
+/* ------------------------------------------------------------------ ring */
+
+struct semshare_ring;
+
+#define SEMSHARE_RING_OPEN_UNLOCKED	0x1u	/* no lock: to show what it is for */
+
+/**
+ * struct semshare_ring_entry - one record of a batch
+ * @payload: its bytes
+ * @size: how many
+ * @type: its tag
+ */
+struct semshare_ring_entry {
+	void *payload;
+	u32 size;
+	u32 type;
+};
+
+/**
+ * struct semshare_lock_statistics - how a handle fared with the lock
+ * @acquisitions: times it took the lock
+ * @contended: of those, times it could not have it at once
+ * @wait_ns: histogram of the waits, semshare/core/histogram.h
+ */
+struct semshare_lock_statistics {
+	u64 acquisitions;
+	u64 contended;
+	u64 wait_ns[256];
+};
+
+struct semshare_ring *semshare_ring_create(struct semshare_area *area, u64 capacity,
+					   umode_t mode);
+struct semshare_ring *semshare_ring_open(struct semshare_area *area, u32 flags);
+void semshare_ring_close(struct semshare_ring *ring);
+
+int semshare_ring_put(struct semshare_ring *ring, u32 type, const void *payload,
+		      size_t size, long timeout);
+int semshare_ring_put_batch(struct semshare_ring *ring,
+			    const struct semshare_ring_entry *entries,
+			    unsigned int count, long timeout);
+ssize_t semshare_ring_get(struct semshare_ring *ring, u32 *type, void *payload,
+			  size_t size, long timeout);
+int semshare_ring_get_batch(struct semshare_ring *ring,
+			    struct semshare_ring_entry *entries,
+			    unsigned int count, void *buffer, size_t size, long timeout);
+int semshare_ring_lock(struct semshare_ring *ring, long timeout);
+int semshare_ring_unlock(struct semshare_ring *ring);
+void semshare_ring_statistics(struct semshare_ring *ring,
+			      struct semshare_lock_statistics *statistics);
+
+#endif /* SEMSHARE_KAPI_H */

@@ -1,0 +1,421 @@
+/* SPDX-License-Identifier: (GPL-2.0 OR MIT) */
+/*
+ * The contract between the semshare module, the semshare Python package and
+ * any other program: names, ioctls and the layout of everything that lies in
+ * shared memory.  Compiles alone, as C and as C++, in the kernel and outside.
+ *
+ * Rules for every structure here: fixed-width types, explicit padding, no
+ * pointers, reserved fields are zero (the module answers -EINVAL otherwise),
+ * native byte order, natural alignment.
+ */
+#ifndef SEMSHARE_ABI_H
+#define SEMSHARE_ABI_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+/* A different version is refused by either side; features may only be added. */
+#define SEMSHARE_ABI_VERSION	1
+
+#define SEMSHARE_FEATURE_AREA		0x00000001u	/* named areas */
+#define SEMSHARE_FEATURE_RING_SYSV	0x00000002u	/* the SysV-locked ring */
+#define SEMSHARE_FEATURE_SEMCTL_ALL	0x00000004u	/* GETALL and SETALL from kthreads */
+#define SEMSHARE_FEATURES	(SEMSHARE_FEATURE_AREA | \
+				 SEMSHARE_FEATURE_RING_SYSV | \
+				 SEMSHARE_FEATURE_SEMCTL_ALL)
+
+#define SEMSHARE_DEVICE		"/dev/semshare"
+
+/* ------------------------------------------------------------------ names */
+
+/*
+ * 1 to 63 characters of [A-Za-z0-9._-], zero-terminated and zero-padded.
+ * The SysV key that belongs to a name is FNV-1a (32 bit) over its characters,
+ * the top bit cleared, 1 in place of 0 (IPC_PRIVATE): semshare/core/key.h.
+ * A hash can collide: the full name is stored beside every key and compared.
+ */
+#define SEMSHARE_NAME_MAX	63
+#define SEMSHARE_NAME_SIZE	64
+
+/* ------------------------------------------------------------- lock state */
+
+enum semshare_owner_kind {
+	SEMSHARE_OWNER_NONE	= 0,
+	SEMSHARE_OWNER_USER	= 1,
+	SEMSHARE_OWNER_KERNEL	= 2,
+};
+
+/**
+ * struct semshare_lock_state - what a SysV semaphore cannot remember
+ * @epoch: odd while an owner is inside, even while it is not.  Whoever takes
+ *	the semaphore and finds it odd knows that the last owner died inside
+ *	and that SEM_UNDO gave the semaphore back
+ * @owner_kind: enum semshare_owner_kind
+ * @owner_pid: thread group id of the owner, in its own pid namespace
+ * @owner_tid: thread id of the owner
+ * @owner_start: start time of the owner's process, clock ticks since boot
+ *	(field 22 of /proc/PID/stat): tells a living owner from a reused pid
+ * @deaths: owners found dead so far
+ * @reserved: zero
+ *
+ * One cache line.  Every word is written only by the owner of the semaphore,
+ * so no word needs to be atomic; a reader without the lock sees a hint.
+ * Words other than @epoch may be stale when a plain program holds the lock.
+ */
+struct semshare_lock_state {
+	__u32 epoch;
+	__u32 owner_kind;
+	__u32 owner_pid;
+	__u32 owner_tid;
+	__u64 owner_start;
+	__u64 deaths;
+	__u64 reserved[4];
+};
+
+#define SEMSHARE_LOCK_MAGIC	0x4b4c5353u	/* "SSLK" */
+
+/**
+ * struct semshare_lock_segment - the companion of a bare lock
+ * @magic: SEMSHARE_LOCK_MAGIC, stored last
+ * @abi_version: SEMSHARE_ABI_VERSION
+ * @features: 0
+ * @key: the key of the set, and of this segment
+ * @semid: the set as it was when the segment was made
+ * @nsems: semaphores in the set
+ * @name: the lock's name, empty for a lock made by key
+ * @reserved: zero
+ * @state: the state of semaphore 0
+ *
+ * A SysV shared memory segment under the same key as the set, in the same IPC
+ * namespace, SEMSHARE_LOCK_SEGMENT_SIZE bytes.
+ */
+struct semshare_lock_segment {
+	__u32 magic;
+	__u32 abi_version;
+	__u32 features;
+	__u32 key;
+	__s32 semid;
+	__u32 nsems;
+	char name[SEMSHARE_NAME_SIZE];
+	__u8 reserved[40];
+	struct semshare_lock_state state;
+};
+
+#define SEMSHARE_LOCK_SEGMENT_SIZE	4096
+
+/* ------------------------------------------------------------------- ring */
+
+/*
+ * An area that holds a ring:
+ *
+ *      0 +---------------------------+
+ *        | semshare_ring_control     |  one page
+ *   4096 +---------------------------+
+ *        | capacity bytes of records |  a power of two
+ *        +---------------------------+
+ *        | what else the area holds  |  not the ring's
+ *        +---------------------------+
+ *
+ * A position is a count of bytes since the ring was made; it never wraps, its
+ * place is position & (capacity - 1).  head <= tail <= head + capacity.
+ * Records start at multiples of 16, so a record header is never split; the
+ * payload may run over the end of the ring and go on at its start.
+ *
+ * Everything below is written only by the owner of semaphore 0 of the set.
+ * The commit of a put is the one store of tail, of a get the one store of
+ * head: killed before it nothing happened, killed after it all of it did.
+ */
+#define SEMSHARE_RING_MAGIC		0x47525353u	/* "SSRG" */
+#define SEMSHARE_RING_CONTROL_SIZE	4096
+#define SEMSHARE_RING_ALIGN		16
+#define SEMSHARE_RING_MIN_CAPACITY	4096
+#define SEMSHARE_RING_MAX_CAPACITY	0x40000000	/* 1 GiB */
+
+enum semshare_ring_variant {
+	SEMSHARE_RING_SYSV	= 1,
+};
+
+enum semshare_ring_state {
+	SEMSHARE_RING_OK	= 0,
+	SEMSHARE_RING_BROKEN	= 1,	/* sticky: make a new one */
+};
+
+/* The semaphores of a ring's set. */
+enum semshare_ring_semaphore {
+	SEMSHARE_SEM_MUTEX	= 0,	/* 1 free, 0 taken */
+	SEMSHARE_SEM_DATA	= 1,	/* hint, 0 or 1: "there is a record" */
+	SEMSHARE_SEM_SPACE	= 2,	/* hint, 0 or 1: "there is space" */
+	SEMSHARE_RING_NSEMS	= 3,
+};
+
+/* A waiter looks at the cursors again at least this often. */
+#define SEMSHARE_RING_RECHECK_MS	100
+
+/**
+ * struct semshare_record - what stands before each payload in the ring
+ * @size: bytes of payload, 0 to max_payload
+ * @type: the user's own tag
+ * @position: where this header starts; a reader compares it with the position
+ *	it reads at, so bytes that are not a record are not taken for one
+ */
+struct semshare_record {
+	__u32 size;
+	__u32 type;
+	__u64 position;
+};
+
+/**
+ * struct semshare_ring_control - the first page of a ring
+ * @magic: SEMSHARE_RING_MAGIC, stored last when a ring is made
+ * @abi_version: SEMSHARE_ABI_VERSION
+ * @features: 0
+ * @variant: enum semshare_ring_variant
+ * @capacity: bytes of records, a power of two
+ * @max_payload: the longest payload, capacity / 4 - sizeof(struct semshare_record)
+ * @control_size: SEMSHARE_RING_CONTROL_SIZE
+ * @semid: the set that guards the ring
+ * @key: its key
+ * @nsems: SEMSHARE_RING_NSEMS
+ * @flags: 0
+ * @reserved0: zero
+ * @lock: state of SEMSHARE_SEM_MUTEX
+ * @head: position of the oldest record
+ * @tail: position behind the newest record
+ * @need_data: not 0 if somebody may sleep on SEMSHARE_SEM_DATA
+ * @need_space: not 0 if somebody may sleep on SEMSHARE_SEM_SPACE
+ * @state: enum semshare_ring_state
+ * @reserved1: zero
+ * @puts: records put
+ * @gets: records taken
+ * @put_bytes: bytes of payload put
+ * @repairs: times an owner was found dead inside
+ * @reserved2: zero
+ * @name: the ring's name
+ *
+ * The kernel keeps its own copy of the geometry and never reads it here again.
+ */
+struct semshare_ring_control {
+	/* written once, before @magic */
+	__u32 magic;
+	__u32 abi_version;
+	__u32 features;
+	__u32 variant;
+	__u64 capacity;
+	__u32 max_payload;
+	__u32 control_size;
+	__s32 semid;
+	__u32 key;
+	__u32 nsems;
+	__u32 flags;
+	__u64 reserved0[2];
+
+	struct semshare_lock_state lock;
+
+	__u64 head;
+	__u64 tail;
+	__u32 need_data;
+	__u32 need_space;
+	__u32 state;
+	__u32 reserved1;
+	__u64 puts;
+	__u64 gets;
+	__u64 put_bytes;
+	__u64 repairs;
+
+	char name[SEMSHARE_NAME_SIZE];
+	__u8 reserved2[SEMSHARE_RING_CONTROL_SIZE - 256];
+};
+
+/* ------------------------------------------- areas in POSIX shared memory */
+
+/*
+ * Without the module an area is the file /dev/shm/semshare.NAME.  Its data
+ * starts at offset 0, as that of a module's area does; the last page of the
+ * file is the trailer.  Every process that has the area open holds a shared
+ * flock on the file: where an exclusive one is granted, nobody is left.
+ */
+#define SEMSHARE_SHM_PREFIX	"semshare."
+#define SEMSHARE_SHM_TRAILER_SIZE	4096
+#define SEMSHARE_SHM_MAGIC	0x52415353u	/* "SSAR" */
+
+/**
+ * struct semshare_shm_trailer - the last page of an area in POSIX shared memory
+ * @magic: SEMSHARE_SHM_MAGIC, stored last
+ * @abi_version: SEMSHARE_ABI_VERSION
+ * @features: 0
+ * @key: the key of @name
+ * @size: bytes of data, as asked for
+ * @creator_start: start time of the creator's process, clock ticks since boot
+ * @creator_pid: the creator
+ * @creator_uid: its user
+ * @semid: the set bound to the area, -1 if none
+ * @bind_flags: SEMSHARE_BIND_*
+ * @set_key: the bound set's key, creator and size, by which it is known again
+ * @set_cuid: see @set_key
+ * @set_nsems: see @set_key
+ * @reserved: zero
+ * @name: the area's name
+ */
+struct semshare_shm_trailer {
+	__u32 magic;
+	__u32 abi_version;
+	__u32 features;
+	__u32 key;
+	__u64 size;
+	__u64 creator_start;
+	__u32 creator_pid;
+	__u32 creator_uid;
+	__s32 semid;
+	__u32 bind_flags;
+	__u32 set_key;
+	__u32 set_cuid;
+	__u32 set_nsems;
+	__u32 reserved;
+	char name[SEMSHARE_NAME_SIZE];
+};
+
+/* ----------------------------------------------------------------- ioctls */
+
+/*
+ * Each open of /dev/semshare is a handle.  VERSION, FUNCTION, LIST and UNLINK
+ * work on any handle; CREATE or ATTACH, once, make it the handle of an area,
+ * which mmap, INFO and BIND then work on.  Names are those of the IPC
+ * namespace in which the device was opened.
+ */
+#define SEMSHARE_IOC_TYPE	0xE5
+
+/**
+ * struct semshare_version - SEMSHARE_IOC_VERSION
+ * @abi_version: SEMSHARE_ABI_VERSION of the module
+ * @features: SEMSHARE_FEATURE_* that this module has on this kernel
+ * @module: version of the module
+ */
+struct semshare_version {
+	__u32 abi_version;
+	__u32 features;
+	char module[56];
+};
+
+/**
+ * struct semshare_function - SEMSHARE_IOC_FUNCTION
+ * @index: in: 0, 1, … until -ENOENT
+ * @found: out: 1 if this kernel has it
+ * @name: out: the kernel function
+ * @needed_for: out: the operations that answer -EOPNOTSUPP without it
+ */
+struct semshare_function {
+	__u32 index;
+	__u32 found;
+	char name[SEMSHARE_NAME_SIZE];
+	char needed_for[SEMSHARE_NAME_SIZE];
+};
+
+#define SEMSHARE_ACCESS_READ	0x1u
+#define SEMSHARE_ACCESS_WRITE	0x2u
+
+/**
+ * struct semshare_area_create - SEMSHARE_IOC_CREATE
+ * @name: a name that is free in this IPC namespace, else -EEXIST
+ * @size: bytes, 1 to the module parameter max_area_bytes, else -EINVAL
+ * @mode: permission bits, 0 to 0666
+ * @flags: 0
+ *
+ * The creator's handle may read and write.  The memory is zeroed and charged
+ * to the creator's memory cgroup.
+ */
+struct semshare_area_create {
+	char name[SEMSHARE_NAME_SIZE];
+	__u64 size;
+	__u32 mode;
+	__u32 flags;
+};
+
+/**
+ * struct semshare_area_attach - SEMSHARE_IOC_ATTACH
+ * @name: an existing name, else -ENOENT
+ * @access: SEMSHARE_ACCESS_READ, with or without SEMSHARE_ACCESS_WRITE; what the
+ *	area's mode or the way the device was opened do not allow is -EACCES
+ * @flags: 0
+ */
+struct semshare_area_attach {
+	char name[SEMSHARE_NAME_SIZE];
+	__u32 access;
+	__u32 flags;
+};
+
+/**
+ * struct semshare_area_name - SEMSHARE_IOC_UNLINK
+ * @name: the name to remove, by the area's owner or with CAP_SYS_ADMIN; the
+ *	memory lives on to its last reference
+ */
+struct semshare_area_name {
+	char name[SEMSHARE_NAME_SIZE];
+};
+
+#define SEMSHARE_BIND_OWN	0x1u	/* the set goes with the area */
+
+/**
+ * struct semshare_area_bind - SEMSHARE_IOC_BIND
+ * @semid: a set in the area's IPC namespace that the caller may alter
+ * @flags: SEMSHARE_BIND_OWN: remove the set when the area's last reference
+ *	goes; the caller must be allowed to remove it
+ *
+ * Once per area, by a handle that may write, in the namespace of the area.
+ * Kernel clients that open a ring in the area use this set.
+ */
+struct semshare_area_bind {
+	__s32 semid;
+	__u32 flags;
+};
+
+#define SEMSHARE_AREA_UNLINKED	0x1u	/* the name is gone */
+
+/**
+ * struct semshare_area_info - SEMSHARE_IOC_INFO, SEMSHARE_IOC_LIST
+ * @id: out: identity of the area, never reused; LIST, in: the id after which
+ *	to go on, 0 at first; -ENOENT at the end
+ * @size: bytes, as asked for at creation
+ * @created_ns: CLOCK_REALTIME
+ * @name: the name
+ * @uid: owner, in the caller's user namespace
+ * @gid: its group
+ * @mode: permission bits
+ * @access: SEMSHARE_ACCESS_* of this handle (INFO)
+ * @handles: open files
+ * @maps: mappings
+ * @kernel_users: references held by kernel code
+ * @flags: SEMSHARE_AREA_*
+ * @creator_pid: who made it, in the caller's pid namespace, 0 if not visible
+ * @semid: the bound set, -1 if none
+ * @bind_flags: SEMSHARE_BIND_*
+ * @key: the key of the name
+ */
+struct semshare_area_info {
+	__u64 id;
+	__u64 size;
+	__u64 created_ns;
+	char name[SEMSHARE_NAME_SIZE];
+	__u32 uid;
+	__u32 gid;
+	__u32 mode;
+	__u32 access;
+	__u32 handles;
+	__u32 maps;
+	__u32 kernel_users;
+	__u32 flags;
+	__s32 creator_pid;
+	__s32 semid;
+	__u32 bind_flags;
+	__u32 key;
+};
+
+#define SEMSHARE_IOC_VERSION	_IOR(SEMSHARE_IOC_TYPE, 0x40, struct semshare_version)
+#define SEMSHARE_IOC_FUNCTION	_IOWR(SEMSHARE_IOC_TYPE, 0x41, struct semshare_function)
+#define SEMSHARE_IOC_CREATE	_IOW(SEMSHARE_IOC_TYPE, 0x42, struct semshare_area_create)
+#define SEMSHARE_IOC_ATTACH	_IOW(SEMSHARE_IOC_TYPE, 0x43, struct semshare_area_attach)
+#define SEMSHARE_IOC_UNLINK	_IOW(SEMSHARE_IOC_TYPE, 0x44, struct semshare_area_name)
+#define SEMSHARE_IOC_INFO	_IOR(SEMSHARE_IOC_TYPE, 0x45, struct semshare_area_info)
+#define SEMSHARE_IOC_LIST	_IOWR(SEMSHARE_IOC_TYPE, 0x46, struct semshare_area_info)
+#define SEMSHARE_IOC_BIND	_IOW(SEMSHARE_IOC_TYPE, 0x47, struct semshare_area_bind)
+
+#endif /* SEMSHARE_ABI_H */
