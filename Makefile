@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: MIT
+#
+# The human verbs. What they do is in vm/: each script there is one noun and may be called by itself.
+
+KERNEL ?= 6.1
+PYTHON ?= python3
+
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+.SUFFIXES:
+
+# What a user typed reaches the scripts through the environment, where no quoting can hurt it.
+export KERNEL PYTHON TIMEOUT
+export SEMSHARE_CMD := $(value CMD)
+export T := $(value T)
+export PYTEST_ARGS := $(value PYTEST_ARGS)
+run = vm/run --kernel '$(KERNEL)' $(if $(TIMEOUT),--timeout '$(TIMEOUT)') $(if $(NOLOAD),--no-load)
+
+help: ## show this list
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
+	@echo
+	@echo "  KERNEL=… picks the kernel for each of them (default 6.1):" \
+		"$$(awk '!/^#/ && NF { printf "%s%s", (n++ ? ", " : ""), $$1 }' vm/kernels)"
+
+setup: ## install what is missing: Debian packages, .venv, the machine's kernel (in the cache)
+	@vm/setup
+	@vm/venv
+	@vm/fetch '$(KERNEL)' >/dev/null
+
+demo: setup kmod ## kernel threads and Python processes around one lock and one buffer, in the machine (ARGS=…)
+	@$(run) --sh 'semshare demo $(ARGS)'
+
+test: setup kmod ## the host's tests, then the machine's (T=path or expression, PYTEST_ARGS=…)
+	@vm/test
+
+vm: setup kmod ## a root shell in the machine, or CMD='…' run there (TIMEOUT=600, NOLOAD=1)
+	@$(run) $(if $(SEMSHARE_CMD),--sh "$$SEMSHARE_CMD")
+
+bench: setup kmod ## the benchmarks, in the machine (ARGS=…)
+	@vm/venv bench
+	@$(run) --sh 'semshare bench $(ARGS)'
+
+kmod: ## build the modules for KERNEL
+	@vm/kmod '$(KERNEL)'
+
+check: setup ## the modules with all warnings, the Python code through its checkers
+	@vm/kmod '$(KERNEL)' W=1
+	@vm/venv check
+	@.venv/bin/ruff check .
+	@.venv/bin/mypy
+
+clean: ## remove what was built; .venv stays
+	@rm -rf build
+	@find . -path ./.venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
+
+distclean: clean ## and .venv; the cache of kernels, shared with other clones, stays
+	@rm -rf .venv
+
+.PHONY: help setup demo test vm bench kmod check clean distclean
+.NOTPARALLEL:

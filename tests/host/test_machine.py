@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: MIT
+"""The virtual machine's driver: what it passes through, and what it must never call a success."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).resolve().parents[2]
+
+needs_machine = pytest.mark.skipif(
+    shutil.which("qemu-system-x86_64") is None or bool(os.environ.get("SEMSHARE_VM")),
+    reason="no QEMU here: make setup installs it",
+)
+
+
+def boot(*arguments: str, timeout: float = 400) -> subprocess.CompletedProcess[str]:
+    """Run ``vm/run`` without the modules: what is judged here is the machine."""
+    return subprocess.run(
+        [TOP / "vm/run", "--no-load", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def qemu_processes(parent: int) -> list[int]:
+    """Those QEMU processes that belong to the process ``parent``'s run."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                command = (entry / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if b"qemu-system" in command[0] and any(f"-{parent}-".encode() in word for word in command):
+                found.append(int(entry.name))
+    return found
+
+
+@pytest.fixture(scope="module")
+def splats():
+    sys.path.insert(0, str(TOP / "vm"))
+    try:
+        loader = compile((TOP / "vm/run").read_text(), str(TOP / "vm/run"), "exec")
+        namespace = {"__name__": "vm_run", "__file__": str(TOP / "vm/run")}
+        exec(loader, namespace)
+        yield namespace["Splats"]()
+    finally:
+        sys.path.remove(str(TOP / "vm"))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[    7.1] BUG: kernel NULL pointer dereference, address: 0000000000000010",
+        "[    7.1] WARNING: CPU: 1 PID: 77 at kernel/fork.c:12 copy_process+0x1/0x2",
+        "[    7.1] WARNING: possible circular locking dependency detected",
+        "[    7.1] Oops: 0002 [#1] PREEMPT SMP NOPTI",
+        "[    7.1] general protection fault, probably for non-canonical address",
+        "[    7.1] BUG: KASAN: slab-use-after-free in semshare_area_put",
+        "[    7.1] BUG: sleeping function called from invalid context at mm/slab.h:1",
+        "[    7.1] rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:",
+        "[    7.1] rcu: INFO: rcu_preempt self-detected stall on CPU",
+        "[    7.1] INFO: task semshare_demo/0:99 blocked for more than 120 seconds.",
+        "[    7.1] watchdog: BUG: soft lockup - CPU#0 stuck for 26s! [python:12]",
+        "[    7.1] UBSAN: array-index-out-of-bounds in ring.c:12:3",
+        "[    7.1] kmemleak: 3 new suspected memory leaks (see /sys/kernel/debug/kmemleak)",
+        "[    7.1] Kernel panic - not syncing: sysrq triggered crash",
+        "[    7.1] refcount_t: underflow; use-after-free.",
+    ],
+)
+def test_a_complaint_of_the_kernel_is_recognised(splats, line):
+    assert splats.first(f"[    1.0] Linux version 6.1\n{line}\n[    9.0] end") == line
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[    0.0] Linux version 6.1.0-51-amd64 (debian-kernel@lists.debian.org)",
+        "[    1.0] semshare: loaded, ABI 1",
+        "[    1.0] semshare: loading out-of-tree module taints kernel.",
+        "[    1.0] semshare: module verification failed: signature and/or required key missing - tainting kernel",
+    ],
+)
+def test_an_ordinary_line_is_not_taken_for_a_complaint(splats, line):
+    assert splats.first(line) is None
+
+
+@needs_machine
+def test_output_and_status_pass_through_and_nothing_else_reaches_stdout():
+    done = boot("--sh", "echo to-stdout; echo to-stderr >&2; id -u; exit 42")
+    assert done.stdout == "to-stdout\n0\n"
+    assert "to-stderr\n" in done.stderr
+    assert done.returncode == 42
+
+
+@needs_machine
+def test_a_warning_of_the_kernel_fails_a_command_that_succeeds():
+    done = boot("--sh", "echo '<4>WARNING: CPU: 0 PID: 1 at here:1 there+0x1/0x2' >/dev/kmsg; echo fine")
+    assert done.stdout == "fine\n"
+    assert done.returncode == 125
+    assert "WARNING: CPU: 0 PID: 1 at here:1" in done.stderr
+
+
+@needs_machine
+def test_a_panic_fails_at_once_and_shows_the_end_of_the_log():
+    begin = time.monotonic()
+    done = boot("--sh", "echo c >/proc/sysrq-trigger; sleep 300")
+    assert done.returncode == 125
+    assert "sysrq triggered crash" in done.stderr
+    assert time.monotonic() - begin < 250
+
+
+@needs_machine
+def test_a_command_that_does_not_end_is_stopped():
+    done = boot("--timeout", "5", "--sh", "echo begun; sleep 1000")
+    assert done.stdout == "begun\n"
+    assert done.returncode == 124
+    assert "did not end within 5 s" in done.stderr
+
+
+@needs_machine
+def test_the_driver_killed_leaves_no_machine_behind():
+    driver = subprocess.Popen(
+        [TOP / "vm/run", "--no-load", "--sh", "echo up; sleep 1000"], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert driver.stdout is not None
+        assert driver.stdout.readline() == "up\n"
+        assert qemu_processes(driver.pid)
+    finally:
+        driver.kill()
+        driver.wait()
+    deadline = time.monotonic() + 20
+    while qemu_processes(driver.pid) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not qemu_processes(driver.pid)
+
+
+def test_an_unknown_kernel_is_refused_with_the_known_ones():
+    done = boot("--kernel", "2.4", "--sh", "true")
+    assert done.returncode == 125
+    assert "unknown KERNEL=2.4" in done.stderr
+    assert "6.1," in done.stderr

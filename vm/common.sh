@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: MIT
+# shellcheck shell=bash
+# Sourced by the scripts beside it: where things are, how to say something, how to ask apt.
+
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/semshare
+
+say() { printf 'semshare: %s\n' "$*" >&2; }
+die() { say "$@"; exit 1; }
+
+# lock FILE: one at a time past here, among all processes that lock FILE, until this script ends.
+lock() {
+	mkdir -p "$(dirname "$1")"
+	exec 9>"$1"
+	flock -n 9 && return
+	say "waiting for another semshare that is working on ${1%.lock}"
+	flock 9
+}
+
+on_debian() {
+	[ "$(uname -s)" = Linux ] && [ "$(uname -m)" = x86_64 ] && command -v apt-get >/dev/null &&
+		. /etc/os-release && [ "$ID" = debian ]
+}
+
+need_debian() {
+	on_debian || die "the virtual machine is made from Debian packages and needs Debian 12 on x86-64." \
+		"Without it everything but the kernel module still works: pip install . && semshare demo"
+}
+
+can_be_root() { [ "$(id -u)" = 0 ] || command -v sudo >/dev/null; }
+
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
+
+# with_fresh_lists COMMAND…: try it, and once more after `apt-get update`, which a machine that is up to date is spared.
+with_fresh_lists() {
+	quietly "$@" 2>/dev/null && return
+	can_be_root || die "the package lists are missing or old: not root, and no sudo here. As root: apt-get update"
+	say "apt-get update: the package lists are missing or old"
+	patiently as_root apt-get -qq update
+	quietly "$@"
+}
+
+# quietly COMMAND…: what it says is shown only if it fails.
+quietly() {
+	local log status=0
+	log=$(mktemp)
+	"$@" >"$log" 2>&1 || status=$?
+	[ "$status" = 0 ] || cat "$log" >&2
+	rm "$log"
+	return "$status"
+}
+
+# patiently COMMAND…: apt waits for dpkg's lock but not for the one on the lists, so try for a minute.
+patiently() {
+	local try
+	for try in 1 2 3 4 5 6; do
+		quietly "$@" && return
+		[ "$try" = 6 ] || sleep 10
+	done
+	return 1
+}
