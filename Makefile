@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: MIT
 #
 # The human verbs. What they do is in vm/: each script there is one noun and may be called by itself.
+#
+# `make vm CMD='…'` writes to standard output what the command writes, and nothing else (with make -C, add
+# --no-print-directory). make itself ends with 2 when the command fails, and says on standard error with what;
+# `vm/run --sh '…'` ends with the command's own status.
 
 KERNEL ?= 6.1
 PYTHON ?= python3
@@ -12,6 +16,7 @@ MAKEFLAGS += --no-print-directory
 # What a user typed reaches the scripts through the environment, where no quoting can hurt it.
 export KERNEL PYTHON TIMEOUT
 export SEMSHARE_CMD := $(value CMD)
+export SEMSHARE_ARGS := $(value ARGS)
 export T := $(value T)
 export PYTEST_ARGS := $(value PYTEST_ARGS)
 run = vm/run --kernel '$(KERNEL)' $(if $(TIMEOUT),--timeout '$(TIMEOUT)') $(if $(NOLOAD),--no-load)
@@ -28,7 +33,7 @@ setup: ## install what is missing: Debian packages, .venv, the machine's kernel 
 	@vm/fetch '$(KERNEL)' >/dev/null
 
 demo: setup kmod ## kernel threads and Python processes around one lock and one buffer, in the machine (ARGS=…)
-	@$(run) --sh 'semshare demo $(ARGS)'
+	@$(run) --sh "semshare demo $$SEMSHARE_ARGS"
 
 test: setup kmod ## the host's tests, then the machine's (T=path or expression, PYTEST_ARGS=…)
 	@vm/test
@@ -38,7 +43,7 @@ vm: setup kmod ## a root shell in the machine, or CMD='…' run there (TIMEOUT=6
 
 bench: setup kmod ## the benchmarks, in the machine (ARGS=…)
 	@vm/venv bench
-	@$(run) --sh 'semshare bench $(ARGS)'
+	@$(run) --sh "semshare bench $$SEMSHARE_ARGS"
 
 kmod: ## build the modules for KERNEL
 	@vm/kmod '$(KERNEL)'
