@@ -37,6 +37,8 @@ int semshare_semtimedop(struct ipc_namespace *ns, int semid, struct sembuf *sops
 			unsigned int nsops, const struct timespec64 *timeout);
 int semshare_semctl(struct ipc_namespace *ns, int semid, int semnum, int cmd,
 		    union semshare_semun arg);
+int semshare_semctl_values(struct ipc_namespace *ns, int semid, int cmd,
+			   unsigned short *values, unsigned int count);
 
 /* ----------------------------------------------------------------- areas */
 
@@ -88,6 +90,8 @@ struct semshare_ring *semshare_ring_create(struct semshare_area *area, u64 capac
 					   umode_t mode);
 struct semshare_ring *semshare_ring_open(struct semshare_area *area, u32 flags);
 void semshare_ring_close(struct semshare_ring *ring);
+void semshare_ring_destroy(struct semshare_ring *ring);
+u64 semshare_ring_capacity(struct semshare_ring *ring);
 
 int semshare_ring_put(struct semshare_ring *ring, u32 type, const void *payload,
 		      size_t size, long timeout);

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* sem.c: SysV semaphore sets.  What other modules may call is in kapi.h. */
+#ifndef SEMSHARE_SEM_H
+#define SEMSHARE_SEM_H
+
+#include <semshare/kapi.h>
+
+/**
+ * struct semshare_sem_facts - what no semctl() can change about a set
+ * @key: its key
+ * @cuid: who made it, in the initial user namespace
+ * @cgid: their group
+ * @nsems: how many semaphores
+ *
+ * An id is used again in time, so whoever keeps one keeps these beside it.
+ * Times are no good for this: SETVAL changes sem_ctime.
+ */
+struct semshare_sem_facts {
+	key_t key;
+	uid_t cuid;
+	gid_t cgid;
+	unsigned int nsems;
+};
+
+int semshare_sem_init(void);
+void semshare_sem_exit(void);
+u32 semshare_features(void);
+
+int semshare_sem_facts(struct ipc_namespace *ns, int semid, struct semshare_sem_facts *facts);
+bool semshare_sem_same(struct ipc_namespace *ns, int semid,
+		       const struct semshare_sem_facts *facts);
+int semshare_sem_may_alter(struct ipc_namespace *ns, int semid);
+int semshare_sem_may_remove(struct ipc_namespace *ns, int semid);
+int semshare_sem_remove(struct ipc_namespace *ns, int semid,
+			const struct semshare_sem_facts *facts);
+
+#endif /* SEMSHARE_SEM_H */
