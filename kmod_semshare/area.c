@@ -1,0 +1,710 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Named areas of shared memory.
+ *
+ * An area lives as long as somebody holds a reference: an open handle, a
+ * mapping (through the file it was mapped from), or kernel code.  Its name
+ * goes with unlink or with the last reference, whichever comes first.  So a
+ * killed process leaves nothing behind, and nobody can free memory under
+ * somebody else.
+ *
+ * Who may do what is asked like the rights to a file: the file system uid, the
+ * groups and the mode bits, with CAP_IPC_OWNER in the user namespace of the
+ * area's IPC namespace overriding them.  No umask is applied, as with the
+ * other SysV objects.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/capability.h>
+#include <linux/cred.h>
+#include <linux/hashtable.h>
+#include <linux/moduleparam.h>
+#include <linux/nsproxy.h>
+#include <linux/pid_namespace.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <linux/timekeeping.h>
+#include <linux/vmalloc.h>
+#include <linux/xarray.h>
+#include <semshare/core/key.h>
+
+#include "area.h"
+#include "compat/compat.h"
+
+static unsigned long max_area_bytes = 256UL << 20;
+module_param(max_area_bytes, ulong, 0644);
+MODULE_PARM_DESC(max_area_bytes, "largest size of one area, in bytes (default 256 MiB)");
+
+static unsigned long max_total_bytes = 1UL << 30;
+module_param(max_total_bytes, ulong, 0644);
+MODULE_PARM_DESC(max_total_bytes, "size of all areas together, in bytes (default 1 GiB)");
+
+static unsigned long max_user_bytes = 512UL << 20;
+module_param(max_user_bytes, ulong, 0644);
+MODULE_PARM_DESC(max_user_bytes,
+		 "size of all areas of one user without CAP_SYS_RESOURCE, in bytes (default 512 MiB)");
+
+/*
+ * Guards the tables below, the totals, and area->linked.  The last reference
+ * is dropped under it (kref_put_mutex), so whatever stands in a table has
+ * references and may be given another.
+ */
+static DEFINE_MUTEX(areas_mutex);
+static DEFINE_XARRAY(areas_by_id);		/* all that live, unlinked ones too */
+static DEFINE_HASHTABLE(areas_by_name, 10);	/* those that have their name */
+static u64 last_id;
+static u64 total_bytes;
+
+/* What one user has in use: exists while it is not 0. */
+struct semshare_account {
+	struct hlist_node by_uid;
+	kuid_t uid;
+	u64 bytes;
+};
+
+static DEFINE_HASHTABLE(accounts, 6);
+
+static u64 area_bytes(const struct semshare_area *area)
+{
+	return (u64)area->nr_pages << PAGE_SHIFT;
+}
+
+/* ------------------------------------------------------------- accounting */
+
+static struct semshare_account *account_find(kuid_t uid)
+{
+	struct semshare_account *account;
+
+	hash_for_each_possible(accounts, account, by_uid, __kuid_val(uid)) {
+		if (uid_eq(account->uid, uid))
+			return account;
+	}
+	return NULL;
+}
+
+/* Limits are looked at once each: root may change them at any time. */
+static int account_charge(struct semshare_area *area)
+{
+	u64 total_limit = READ_ONCE(max_total_bytes);
+	u64 user_limit = READ_ONCE(max_user_bytes);
+	struct semshare_account *account;
+	u64 bytes = area_bytes(area);
+	u64 used;
+
+	lockdep_assert_held(&areas_mutex);
+	if (total_bytes + bytes > total_limit)
+		return -ENOSPC;
+	account = account_find(area->uid);
+	used = account ? account->bytes : 0;
+	if (used + bytes > user_limit && !capable(CAP_SYS_RESOURCE))
+		return -ENOSPC;
+	if (!account) {
+		account = kzalloc(sizeof(*account), GFP_KERNEL_ACCOUNT);
+		if (!account)
+			return -ENOMEM;
+		account->uid = area->uid;
+		hash_add(accounts, &account->by_uid, __kuid_val(area->uid));
+	}
+	account->bytes += bytes;
+	total_bytes += bytes;
+	return 0;
+}
+
+static void account_uncharge(struct semshare_area *area)
+{
+	struct semshare_account *account = account_find(area->uid);
+
+	lockdep_assert_held(&areas_mutex);
+	total_bytes -= area_bytes(area);
+	account->bytes -= area_bytes(area);
+	if (!account->bytes) {
+		hash_del(&account->by_uid);
+		kfree(account);
+	}
+}
+
+/* ------------------------------------------------------------------ pages */
+
+static void area_free_pages(struct semshare_area *area)
+{
+	unsigned int i;
+
+	vunmap(area->data);
+	for (i = 0; area->pages && i < area->nr_pages && area->pages[i]; i++) {
+		__free_page(area->pages[i]);
+		cond_resched();
+	}
+	kvfree(area->pages);
+}
+
+/*
+ * Single pages, because vmalloc_user() memory is on no memory cgroup's bill
+ * while GFP_KERNEL_ACCOUNT pages are.  A limit that is reached is -ENOMEM for
+ * the caller (__GFP_RETRY_MAYFAIL), not the end of some process.
+ */
+static int area_alloc_pages(struct semshare_area *area)
+{
+	const gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_NOWARN | __GFP_RETRY_MAYFAIL;
+	unsigned int i;
+
+	area->pages = kvcalloc(area->nr_pages, sizeof(*area->pages), GFP_KERNEL_ACCOUNT);
+	if (!area->pages)
+		return -ENOMEM;
+	for (i = 0; i < area->nr_pages; i++) {
+		area->pages[i] = alloc_page(gfp);
+		if (!area->pages[i])
+			return -ENOMEM;
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		cond_resched();
+	}
+	area->data = vmap(area->pages, area->nr_pages, VM_MAP, PAGE_KERNEL);
+	return area->data ? 0 : -ENOMEM;
+}
+
+static void area_free(struct semshare_area *area)
+{
+	area_free_pages(area);
+	put_pid(area->creator);
+	semshare_ipc_ns_put(area->ns);
+	kfree(area);
+}
+
+/* ------------------------------------------------------------------ names */
+
+static struct semshare_area *name_find(struct ipc_namespace *ns, const char *name, u32 key)
+{
+	struct semshare_area *area;
+
+	lockdep_assert_held(&areas_mutex);
+	hash_for_each_possible(areas_by_name, area, by_name, key) {
+		if (area->ns == ns && !memcmp(area->name, name, SEMSHARE_NAME_SIZE))
+			return area;
+	}
+	return NULL;
+}
+
+static void area_unlink(struct semshare_area *area)
+{
+	lockdep_assert_held(&areas_mutex);
+	if (area->linked) {
+		area->linked = false;
+		hash_del(&area->by_name);
+	}
+}
+
+/* A C string of kernel code as the zero-padded name that all else works with. */
+static int name_pad(char *padded, const char *name)
+{
+	if (strscpy_pad(padded, name, SEMSHARE_NAME_SIZE) < 0)
+		return -EINVAL;
+	return semshare_name_length(padded);
+}
+
+static int area_permission(const struct semshare_area *area, u32 access)
+{
+	umode_t granted = area->mode;
+	umode_t wanted = 0;
+
+	if (access & SEMSHARE_ACCESS_READ)
+		wanted |= 04;
+	if (access & SEMSHARE_ACCESS_WRITE)
+		wanted |= 02;
+	if (uid_eq(current_fsuid(), area->uid))
+		granted >>= 6;
+	else if (in_group_p(area->gid))
+		granted >>= 3;
+	if (!(wanted & ~granted) || ns_capable(area->ns->user_ns, CAP_IPC_OWNER))
+		return 0;
+	return -EACCES;
+}
+
+/* ------------------------------------------------------------- references */
+
+void semshare_area_hold(struct semshare_area *area, enum semshare_area_user user)
+{
+	kref_get(&area->refs);
+	atomic_inc(&area->users[user]);
+}
+
+/*
+ * Called with areas_mutex held, which it gives back.  The owned set goes before
+ * the name, so that whoever finds the name free finds its key free as well.
+ * This may run in the last close of a killed process, whose nsproxy is gone
+ * already: the namespace is the one remembered, the credentials the kernel's.
+ */
+static void area_release(struct kref *refs)
+{
+	struct semshare_area *area = container_of(refs, struct semshare_area, refs);
+
+	if (area->bind_flags & SEMSHARE_BIND_OWN) {
+		int err = semshare_sem_remove(area->ns, area->semid, &area->facts);
+
+		/* Gone already, or its id names another set by now: not ours. */
+		if (err && err != -EIDRM && err != -EINVAL)
+			pr_warn("area %s: its set %d could not be removed (%d): ipcrm -s %d\n",
+				area->name, area->semid, err, area->semid);
+	}
+	area_unlink(area);
+	xa_erase(&areas_by_id, area->id);
+	mutex_unlock(&areas_mutex);
+
+	area_free_pages(area);
+	area->pages = NULL;
+	area->data = NULL;
+
+	mutex_lock(&areas_mutex);
+	account_uncharge(area);
+	mutex_unlock(&areas_mutex);
+	area_free(area);
+}
+
+void semshare_area_drop(struct semshare_area *area, enum semshare_area_user user)
+{
+	atomic_dec(&area->users[user]);
+	kref_put_mutex(&area->refs, area_release, &areas_mutex);
+}
+
+/* ------------------------------------------------------ create and attach */
+
+/**
+ * semshare_area_make - make an area for a handle or for kernel code
+ * @ns: the IPC namespace of the name
+ * @name: SEMSHARE_NAME_SIZE bytes, checked by semshare_name_length()
+ * @size: bytes
+ * @mode: permission bits
+ * @user: for whom
+ *
+ * The owner is current's file system uid and gid, the memory is charged to
+ * current's memory cgroup.
+ *
+ * Return: the area with one reference, or an error, see semshare_area_create().
+ */
+struct semshare_area *semshare_area_make(struct ipc_namespace *ns, const char *name,
+					 u64 size, umode_t mode,
+					 enum semshare_area_user user)
+{
+	struct semshare_area *area;
+	u64 nr_pages;
+	int err;
+
+	if (!size || size > READ_ONCE(max_area_bytes) || mode & ~0666)
+		return ERR_PTR(-EINVAL);
+	/* Root may have set the limit to anything. */
+	nr_pages = (size >> PAGE_SHIFT) + !!(size & ~PAGE_MASK);
+	if (nr_pages > INT_MAX)
+		return ERR_PTR(-EINVAL);
+
+	area = kzalloc(sizeof(*area), GFP_KERNEL_ACCOUNT);
+	if (!area)
+		return ERR_PTR(-ENOMEM);
+	kref_init(&area->refs);
+	mutex_init(&area->mutex);
+	atomic_set(&area->users[user], 1);
+	memcpy(area->name, name, SEMSHARE_NAME_SIZE);
+	area->key = semshare_key(name, strlen(name));
+	area->mode = mode;
+	area->size = size;
+	area->nr_pages = nr_pages;
+	area->uid = current_fsuid();
+	area->gid = current_fsgid();
+	area->created_ns = ktime_get_real_ns();
+	area->creator = get_pid(task_tgid(current));
+	area->ns = get_ipc_ns(ns);
+	area->semid = -1;
+
+	/* The charge first: what is over a limit costs nobody any memory. */
+	mutex_lock(&areas_mutex);
+	err = name_find(ns, name, area->key) ? -EEXIST : account_charge(area);
+	mutex_unlock(&areas_mutex);
+	if (err) {
+		area_free(area);
+		return ERR_PTR(err);
+	}
+
+	err = area_alloc_pages(area);
+
+	/* Published last, when nothing about it can fail any more. */
+	mutex_lock(&areas_mutex);
+	if (!err && name_find(ns, name, area->key))
+		err = -EEXIST;
+	if (!err) {
+		area->id = last_id + 1;
+		err = xa_insert(&areas_by_id, area->id, area, GFP_KERNEL_ACCOUNT);
+	}
+	if (err) {
+		account_uncharge(area);
+		mutex_unlock(&areas_mutex);
+		area_free(area);
+		return ERR_PTR(err);
+	}
+	last_id = area->id;
+	area->linked = true;
+	hash_add(areas_by_name, &area->by_name, area->key);
+	mutex_unlock(&areas_mutex);
+	return area;
+}
+
+/**
+ * semshare_area_find - find an area by name, for a handle or for kernel code
+ * @ns: the IPC namespace of the name
+ * @name: SEMSHARE_NAME_SIZE bytes, checked by semshare_name_length()
+ * @access: SEMSHARE_ACCESS_* that current must have
+ * @user: for whom
+ *
+ * Return: the area with one more reference, -ENOENT or -EACCES.
+ */
+struct semshare_area *semshare_area_find(struct ipc_namespace *ns, const char *name,
+					 u32 access, enum semshare_area_user user)
+{
+	struct semshare_area *area;
+	int err = -ENOENT;
+
+	mutex_lock(&areas_mutex);
+	area = name_find(ns, name, semshare_key(name, strlen(name)));
+	if (area)
+		err = area_permission(area, access);
+	if (!err)
+		semshare_area_hold(area, user);
+	mutex_unlock(&areas_mutex);
+	return err ? ERR_PTR(err) : area;
+}
+
+/**
+ * semshare_area_create - make a named area, for kernel code
+ * @ns: the IPC namespace of the name
+ * @name: 1 to SEMSHARE_NAME_MAX characters of [A-Za-z0-9._-]
+ * @size: bytes, 1 to the module parameter max_area_bytes
+ * @mode: permission bits, 0 to 0666
+ *
+ * The memory is zeroed.  Owner is current's file system uid and gid; the memory
+ * is charged to current's memory cgroup.
+ *
+ * Context: process context, sleeps.
+ * Return: the area with a reference that semshare_area_put() gives back, or
+ * -EINVAL (name, size or mode), -EEXIST (the name is taken), -ENOSPC (over
+ * max_total_bytes or max_user_bytes), -ENOMEM, -EINTR (killed meanwhile).
+ */
+struct semshare_area *semshare_area_create(struct ipc_namespace *ns, const char *name,
+					   u64 size, umode_t mode)
+{
+	char padded[SEMSHARE_NAME_SIZE];
+
+	if (name_pad(padded, name) < 0)
+		return ERR_PTR(-EINVAL);
+	return semshare_area_make(ns, padded, size, mode, SEMSHARE_AREA_KERNEL);
+}
+EXPORT_SYMBOL_GPL(semshare_area_create);
+
+/**
+ * semshare_area_attach - find a named area, for kernel code
+ * @ns: the IPC namespace of the name
+ * @name: its name
+ * @access: SEMSHARE_ACCESS_* that current must have; a kernel thread has all
+ *
+ * Context: process context, sleeps.
+ * Return: the area with a reference that semshare_area_put() gives back, or
+ * -EINVAL (name or access), -ENOENT, -EACCES.
+ */
+struct semshare_area *semshare_area_attach(struct ipc_namespace *ns, const char *name,
+					   u32 access)
+{
+	char padded[SEMSHARE_NAME_SIZE];
+
+	if (name_pad(padded, name) < 0 ||
+	    access & ~(SEMSHARE_ACCESS_READ | SEMSHARE_ACCESS_WRITE))
+		return ERR_PTR(-EINVAL);
+	return semshare_area_find(ns, padded, access, SEMSHARE_AREA_KERNEL);
+}
+EXPORT_SYMBOL_GPL(semshare_area_attach);
+
+/**
+ * semshare_area_unlink - take an area's name away
+ * @ns: the IPC namespace of the name
+ * @name: its name
+ *
+ * The memory lives on to its last reference.  Current must be the area's owner
+ * or have CAP_SYS_ADMIN in the user namespace of @ns.
+ *
+ * Context: process context, sleeps.
+ * Return: 0, -EINVAL (name), -ENOENT, -EPERM.
+ */
+int semshare_area_unlink(struct ipc_namespace *ns, const char *name)
+{
+	char padded[SEMSHARE_NAME_SIZE];
+	struct semshare_area *area;
+	int err = 0;
+
+	if (name_pad(padded, name) < 0)
+		return -EINVAL;
+	mutex_lock(&areas_mutex);
+	area = name_find(ns, padded, semshare_key(padded, strlen(padded)));
+	if (!area)
+		err = -ENOENT;
+	else if (!uid_eq(current_fsuid(), area->uid) &&
+		 !ns_capable(ns->user_ns, CAP_SYS_ADMIN))
+		err = -EPERM;
+	else
+		area_unlink(area);
+	mutex_unlock(&areas_mutex);
+	return err;
+}
+EXPORT_SYMBOL_GPL(semshare_area_unlink);
+
+/**
+ * semshare_area_hide - take the name of this very area away
+ * @area: an area the caller has a reference to
+ */
+void semshare_area_hide(struct semshare_area *area)
+{
+	mutex_lock(&areas_mutex);
+	area_unlink(area);
+	mutex_unlock(&areas_mutex);
+}
+
+/**
+ * semshare_area_put - give a reference of kernel code back
+ * @area: from semshare_area_create(), _attach() or _from_fd()
+ *
+ * With the last reference go the memory, the name, and the set that is bound
+ * with SEMSHARE_BIND_OWN.
+ *
+ * Context: process context, sleeps.
+ */
+void semshare_area_put(struct semshare_area *area)
+{
+	semshare_area_drop(area, SEMSHARE_AREA_KERNEL);
+}
+EXPORT_SYMBOL_GPL(semshare_area_put);
+
+/**
+ * semshare_area_data - where an area lies in the kernel's address space
+ * @area: an area the caller has a reference to
+ *
+ * Users may write there at any time: load each word once, check it, use it.
+ *
+ * Return: its first byte.
+ */
+void *semshare_area_data(struct semshare_area *area)
+{
+	return area->data;
+}
+EXPORT_SYMBOL_GPL(semshare_area_data);
+
+/**
+ * semshare_area_size - how large an area is
+ * @area: an area the caller has a reference to
+ *
+ * Return: bytes, as asked for at creation.
+ */
+u64 semshare_area_size(struct semshare_area *area)
+{
+	return area->size;
+}
+EXPORT_SYMBOL_GPL(semshare_area_size);
+
+/**
+ * semshare_area_ipc_ns - the IPC namespace of an area
+ * @area: an area the caller has a reference to
+ *
+ * Return: the namespace of its name and of the set bound to it, pinned as long
+ * as the caller holds the area.
+ */
+struct ipc_namespace *semshare_area_ipc_ns(struct semshare_area *area)
+{
+	return area->ns;
+}
+EXPORT_SYMBOL_GPL(semshare_area_ipc_ns);
+
+/* ---------------------------------------------------------------- the set */
+
+/**
+ * semshare_area_bind - say which set guards an area
+ * @area: an area the caller has a reference to
+ * @semid: a set of the area's IPC namespace that current may alter
+ * @flags: SEMSHARE_BIND_OWN: remove the set with the area's last reference;
+ *	current must be allowed to remove it
+ *
+ * The rights are asked here, of the one who binds, because the kernel threads
+ * that use the set later pass every check.  The set is remembered by more than
+ * its id, which another set may have one day.
+ *
+ * Context: process context, sleeps; in the area's own IPC namespace.
+ * Return: 0; -EINVAL (flags, or no such set); -EXDEV (not called in the area's
+ * namespace); -EBUSY (a set is bound already); -EACCES, -EPERM (no right to
+ * alter, to remove the set); -EIDRM (removed meanwhile).
+ */
+int semshare_area_bind(struct semshare_area *area, int semid, u32 flags)
+{
+	struct semshare_sem_facts facts;
+	int err;
+
+	if (flags & ~SEMSHARE_BIND_OWN || semid < 0)
+		return -EINVAL;
+	if (!current->nsproxy || current->nsproxy->ipc_ns != area->ns)
+		return -EXDEV;
+
+	mutex_lock(&area->mutex);
+	err = area->semid < 0 ? 0 : -EBUSY;
+	if (!err)
+		err = semshare_sem_may_alter(area->ns, semid);
+	if (!err && flags & SEMSHARE_BIND_OWN)
+		err = semshare_sem_may_remove(area->ns, semid);
+	if (!err)
+		err = semshare_sem_facts(area->ns, semid, &facts);
+	if (!err) {
+		area->facts = facts;
+		area->bind_flags = flags;
+		area->semid = semid;
+	}
+	mutex_unlock(&area->mutex);
+	return err;
+}
+EXPORT_SYMBOL_GPL(semshare_area_bind);
+
+/* ---------------------------------------------------------------- listing */
+
+/**
+ * semshare_area_describe - what INFO and LIST say of an area
+ * @area: an area the caller has a reference to
+ * @info: out, but for @info->access, which is the handle's
+ */
+void semshare_area_describe(struct semshare_area *area, struct semshare_area_info *info)
+{
+	memset(info, 0, sizeof(*info));
+	info->id = area->id;
+	info->size = area->size;
+	info->created_ns = area->created_ns;
+	memcpy(info->name, area->name, SEMSHARE_NAME_SIZE);
+	info->uid = from_kuid_munged(current_user_ns(), area->uid);
+	info->gid = from_kgid_munged(current_user_ns(), area->gid);
+	info->mode = area->mode;
+	info->handles = atomic_read(&area->users[SEMSHARE_AREA_HANDLE]);
+	info->maps = atomic_read(&area->maps);
+	info->kernel_users = atomic_read(&area->users[SEMSHARE_AREA_KERNEL]);
+	info->flags = READ_ONCE(area->linked) ? 0 : SEMSHARE_AREA_UNLINKED;
+	info->creator_pid = pid_vnr(area->creator);
+	info->key = area->key;
+	mutex_lock(&area->mutex);
+	info->semid = area->semid;
+	info->bind_flags = area->bind_flags;
+	mutex_unlock(&area->mutex);
+}
+
+/**
+ * semshare_area_next - the listing: the next area that current may see
+ * @ns: the IPC namespace to list
+ * @info: in: @info->id, the area after which to go on; out: the next one
+ *
+ * Seen are the areas that current may read, and its own whatever their mode:
+ * who may unlink must be able to find.  Those without a name are among them,
+ * marked as such: they hold memory.
+ *
+ * Return: 0, or -ENOENT at the end.
+ */
+int semshare_area_next(struct ipc_namespace *ns, struct semshare_area_info *info)
+{
+	unsigned long id = info->id;
+	struct semshare_area *area;
+
+	mutex_lock(&areas_mutex);
+	do {
+		area = xa_find_after(&areas_by_id, &id, ULONG_MAX, XA_PRESENT);
+	} while (area && (area->ns != ns ||
+			  (!uid_eq(current_fsuid(), area->uid) &&
+			   area_permission(area, SEMSHARE_ACCESS_READ))));
+	if (area)
+		kref_get(&area->refs);
+	mutex_unlock(&areas_mutex);
+	if (!area)
+		return -ENOENT;
+
+	semshare_area_describe(area, info);
+	kref_put_mutex(&area->refs, area_release, &areas_mutex);
+	return 0;
+}
+
+/* ---------------------------------------------------------------- mapping */
+
+/*
+ * The mapping holds its file, the file its handle, the handle the area; what is
+ * counted here is only for the listing.  Pages are handed out as they are
+ * touched: a mapping of a large area costs nothing that is not used.
+ */
+static void area_vm_open(struct vm_area_struct *vma)
+{
+	struct semshare_area *area = vma->vm_private_data;
+
+	atomic_inc(&area->maps);
+}
+
+static void area_vm_close(struct vm_area_struct *vma)
+{
+	struct semshare_area *area = vma->vm_private_data;
+
+	atomic_dec(&area->maps);
+}
+
+static vm_fault_t area_vm_fault(struct vm_fault *vmf)
+{
+	struct semshare_area *area = vmf->vma->vm_private_data;
+
+	if (vmf->pgoff >= area->nr_pages)
+		return VM_FAULT_SIGBUS;
+	vmf->page = area->pages[vmf->pgoff];
+	get_page(vmf->page);
+	return 0;
+}
+
+static const struct vm_operations_struct area_vm_ops = {
+	.open = area_vm_open,
+	.close = area_vm_close,
+	.fault = area_vm_fault,
+};
+
+/**
+ * semshare_area_map - map an area into a process
+ * @area: the area, held by the file that @vma keeps open
+ * @vma: the mapping
+ * @access: SEMSHARE_ACCESS_* of the handle
+ *
+ * Return: 0; -EINVAL for a private mapping, or one that reaches past the area;
+ * -EACCES for an executable one, or one that the handle does not allow.
+ */
+int semshare_area_map(struct semshare_area *area, struct vm_area_struct *vma, u32 access)
+{
+	unsigned long nr_pages = vma_pages(vma);
+
+	/*
+	 * Not VM_SHARED: mmap() clears that one on shared mappings of a file that
+	 * is not open for writing.
+	 */
+	if (!(vma->vm_flags & VM_MAYSHARE))
+		return -EINVAL;
+	if (vma->vm_pgoff > area->nr_pages || nr_pages > area->nr_pages - vma->vm_pgoff)
+		return -EINVAL;
+	if (vma->vm_flags & VM_EXEC)
+		return -EACCES;
+	if (!(access & SEMSHARE_ACCESS_READ))
+		return -EACCES;
+	if (!(access & SEMSHARE_ACCESS_WRITE)) {
+		if (vma->vm_flags & VM_WRITE)
+			return -EACCES;
+		vm_flags_clear(vma, VM_MAYWRITE);
+	}
+	vm_flags_clear(vma, VM_MAYEXEC);
+	vm_flags_set(vma, VM_DONTEXPAND | VM_DONTDUMP);
+	vma->vm_private_data = area;
+	vma->vm_ops = &area_vm_ops;
+	area_vm_open(vma);
+	return 0;
+}
+
+/* ------------------------------------------------------------------------- */
+
+/* Files and kernel users pin the module: nothing can be left by now. */
+void semshare_area_exit(void)
+{
+	WARN_ON(!xa_empty(&areas_by_id));
+	xa_destroy(&areas_by_id);
+}

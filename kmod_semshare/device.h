@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* device.c: /dev/semshare, the way from user space to areas. */
+#ifndef SEMSHARE_DEVICE_H
+#define SEMSHARE_DEVICE_H
+
+int semshare_device_init(void);
+void semshare_device_exit(void);
+
+#endif /* SEMSHARE_DEVICE_H */

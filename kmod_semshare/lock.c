@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Taking and giving the semaphores of a ring's set, for kernel code.
+ *
+ * The mutex is first tried without sleeping, then for a few microseconds while
+ * its owner is seen at work, and only then queued for: each V hands the
+ * semaphore straight to the first sleeper, so a queue once formed costs a
+ * context switch per turn.
+ *
+ * Every sleep has a way out.  A signal or kthread_stop() ends it with -EINTR,
+ * removal of the set with -EIDRM, and it comes in slices of at most a second
+ * after which the set is looked at again.  No SEM_UNDO: kernel threads must not
+ * use it, and kernel code that dies with a lock held has taken the machine
+ * along.  After kthread_stop() every P that would block fails, and so no V here
+ * ever depends on one.
+ */
+#include <linux/cpumask.h>
+#include <linux/kthread.h>
+#include <linux/math64.h>
+#include <linux/sched/clock.h>
+#include <linux/sched/signal.h>
+#include <linux/timekeeping.h>
+
+#include "lock.h"
+#include "trace.h"
+
+#define LOCK_SPIN_NS	(20 * NSEC_PER_USEC)
+#define LOCK_SPIN_TRIES	4
+#define LOCK_SLICE_NS	NSEC_PER_SEC
+#define HINT_SLICE_NS	(SEMSHARE_RING_RECHECK_MS * (u64)NSEC_PER_MSEC)
+
+/*
+ * A user who removes the set and makes others until the id comes round again
+ * needs more than two million semget() for it (15 bits of sequence, 64 ids or
+ * more in each cycle), which takes seconds.
+ */
+#define LOCK_VERIFY_JIFFIES	(HZ / 10)
+
+/**
+ * semshare_told_to_stop - has somebody asked current to give up?
+ *
+ * Return: true if a signal is pending or kthread_stop() waits for current.
+ */
+bool semshare_told_to_stop(void)
+{
+	return signal_pending(current) ||
+	       (current->flags & PF_KTHREAD && kthread_should_stop());
+}
+
+static int lock_op(struct semshare_lock *lock, unsigned int semaphore, short op, short flags,
+		   const struct timespec64 *timeout)
+{
+	struct sembuf sop = { .sem_num = semaphore, .sem_op = op, .sem_flg = flags };
+	int err = semshare_semtimedop(lock->ns, lock->semid, &sop, 1, timeout);
+
+	/* It was there when the handle was opened. */
+	return err == -EINVAL || err == -EFBIG ? -EIDRM : err;
+}
+
+static int lock_try(struct semshare_lock *lock)
+{
+	return lock_op(lock, SEMSHARE_SEM_MUTEX, -1, IPC_NOWAIT, NULL);
+}
+
+/* Is the set still the one that was bound, or has its id a new owner? */
+static int lock_verify(struct semshare_lock *lock)
+{
+	if (time_before(jiffies, lock->verified + LOCK_VERIFY_JIFFIES))
+		return 0;
+	if (!semshare_sem_same(lock->ns, lock->semid, &lock->facts))
+		return -EIDRM;
+	lock->verified = jiffies;
+	return 0;
+}
+
+/*
+ * Watch the owner at work, on a machine where it can be at work meanwhile.  The
+ * epoch is a hint: whatever a user writes there, this ends.
+ */
+static int lock_spin(struct semshare_lock *lock)
+{
+	unsigned int tries = 0;
+	u64 until;
+	int err;
+
+	if (num_online_cpus() == 1)
+		return -EAGAIN;
+	until = local_clock() + LOCK_SPIN_NS;
+	while (!need_resched() && local_clock() < until) {
+		cpu_relax();
+		if (semshare_load(&lock->state->epoch) & 1)
+			continue;
+		err = lock_try(lock);
+		/* Even and still taken: handed on, or the owner keeps no epoch. */
+		if (err != -EAGAIN || ++tries == LOCK_SPIN_TRIES)
+			return err;
+	}
+	return -EAGAIN;
+}
+
+/* P with the time that is left to the deadline, at most @slice nanoseconds. */
+static int lock_queue(struct semshare_lock *lock, unsigned int semaphore, ktime_t deadline,
+		      u64 slice)
+{
+	struct timespec64 timeout;
+
+	if (deadline != SEMSHARE_DEADLINE_NEVER)
+		slice = clamp_t(s64, ktime_sub(deadline, ktime_get()), 0, slice);
+	timeout = ns_to_timespec64(slice);
+	return lock_op(lock, semaphore, -1, 0, &timeout);
+}
+
+static int lock_wait(struct semshare_lock *lock, ktime_t deadline)
+{
+	int err = lock_spin(lock);
+
+	while (err == -EAGAIN) {
+		if (deadline == SEMSHARE_DEADLINE_NOW)
+			return -EAGAIN;
+		if (ktime_compare(ktime_get(), deadline) >= 0)
+			return -ETIMEDOUT;
+		if (semshare_told_to_stop())
+			return -EINTR;
+		err = lock_queue(lock, SEMSHARE_SEM_MUTEX, deadline, LOCK_SLICE_NS);
+		if (err == -EAGAIN && lock_verify(lock))
+			return -EIDRM;
+	}
+	return err;
+}
+
+static void lock_owner(struct semshare_owner *owner)
+{
+	owner->kind = SEMSHARE_OWNER_KERNEL;
+	owner->pid = task_tgid_vnr(current);
+	owner->tid = task_pid_vnr(current);
+	/* In clock ticks, as field 22 of /proc/PID/stat has it. */
+	owner->start = div_u64(current->group_leader->start_boottime, NSEC_PER_SEC / USER_HZ);
+}
+
+/**
+ * semshare_lock_take - take the mutex and enter
+ * @lock: the lock
+ * @deadline: until when to wait
+ * @died: out: the last owner died inside
+ *
+ * Return: 0; -EAGAIN (taken, and @deadline is SEMSHARE_DEADLINE_NOW),
+ * -ETIMEDOUT, -EINTR (signal or kthread_stop()), -EIDRM (no such set any more).
+ */
+int semshare_lock_take(struct semshare_lock *lock, ktime_t deadline, bool *died)
+{
+	struct semshare_lock_statistics *statistics = &lock->statistics;
+	u64 asked_ns = ktime_get_ns();
+	struct semshare_owner owner;
+	bool contended = false;
+	u64 wait_ns;
+	u64 *bucket;
+	int err;
+
+	err = lock_verify(lock);
+	if (!err)
+		err = lock_try(lock);
+	if (err == -EAGAIN) {
+		contended = true;
+		trace_lock_wait(lock->name);
+		err = lock_wait(lock, deadline);
+	}
+	if (err)
+		return err;
+
+	lock_owner(&owner);
+	*died = semshare_lock_enter(lock->state, &owner, &lock->epoch);
+	lock->taken_ns = ktime_get_ns();
+	wait_ns = lock->taken_ns - asked_ns;
+
+	/* Written by the handle's one thread; somebody else may be reading. */
+	WRITE_ONCE(statistics->acquisitions, statistics->acquisitions + 1);
+	if (contended)
+		WRITE_ONCE(statistics->contended, statistics->contended + 1);
+	bucket = &statistics->wait_ns[semshare_histogram_bucket(wait_ns)];
+	WRITE_ONCE(*bucket, *bucket + 1);
+	trace_lock_taken(lock->name, wait_ns, contended, *died);
+	return 0;
+}
+
+/* A hint on its own, capped at one. */
+static void lock_hint(struct semshare_lock *lock, unsigned int semaphore)
+{
+	struct sembuf sops[] = {
+		{ .sem_num = semaphore, .sem_op = 0, .sem_flg = IPC_NOWAIT },
+		{ .sem_num = semaphore, .sem_op = 1, .sem_flg = IPC_NOWAIT },
+	};
+
+	/* Whatever fails here costs a waiter SEMSHARE_RING_RECHECK_MS. */
+	semshare_semop(lock->ns, lock->semid, sops, ARRAY_SIZE(sops));
+}
+
+/**
+ * semshare_lock_post - give the mutex back, with hints
+ * @lock: the lock, after semshare_lock_leave()
+ * @hints: SEMSHARE_HINT_*: whom to wake
+ *
+ * The mutex and the first hint go in one semop, as semshare/core/ring.h has it.
+ * That fails where the hint stands already (-EAGAIN), or where semopm is less
+ * than 3 (-E2BIG): then the mutex goes alone.  Nothing here blocks.
+ *
+ * Return: 0, -EIDRM, or -ERANGE if somebody raised the mutex to its maximum.
+ */
+int semshare_lock_post(struct semshare_lock *lock, unsigned int hints)
+{
+	unsigned int hint = hints & SEMSHARE_HINT_DATA ? SEMSHARE_SEM_DATA : SEMSHARE_SEM_SPACE;
+	u64 held_ns = ktime_get_ns() - lock->taken_ns;
+	int err = -EAGAIN;
+
+	if (hints) {
+		struct sembuf sops[] = {
+			{ .sem_num = SEMSHARE_SEM_MUTEX, .sem_op = 1, .sem_flg = IPC_NOWAIT },
+			{ .sem_num = hint, .sem_op = 0, .sem_flg = IPC_NOWAIT },
+			{ .sem_num = hint, .sem_op = 1, .sem_flg = IPC_NOWAIT },
+		};
+
+		err = semshare_semop(lock->ns, lock->semid, sops, ARRAY_SIZE(sops));
+	}
+	if (err == -EAGAIN || err == -E2BIG || err == -ERANGE)
+		err = lock_op(lock, SEMSHARE_SEM_MUTEX, 1, IPC_NOWAIT, NULL);
+	if (hints & ~BIT(hint))
+		lock_hint(lock, SEMSHARE_SEM_SPACE);
+	trace_lock_released(lock->name, held_ns);
+	return err == -EINVAL || err == -EFBIG ? -EIDRM : err;
+}
+
+/**
+ * semshare_lock_sleep - sleep until a hint comes, or it is time to look again
+ * @lock: the lock, not taken
+ * @semaphore: SEMSHARE_SEM_DATA or SEMSHARE_SEM_SPACE
+ * @deadline: until when to wait, not SEMSHARE_DEADLINE_NOW
+ *
+ * Return: 1 (a hint came), 0 (look again), -EINTR, -EIDRM.
+ */
+int semshare_lock_sleep(struct semshare_lock *lock, unsigned int semaphore, ktime_t deadline)
+{
+	int err;
+
+	if (semshare_told_to_stop())
+		return -EINTR;
+	err = lock_verify(lock);
+	if (err)
+		return err;
+	err = lock_queue(lock, semaphore, deadline, HINT_SLICE_NS);
+	if (!err)
+		return 1;
+	return err == -EAGAIN ? 0 : err;
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* lock.c: taking and giving the semaphores of a ring's set, for kernel code. */
+#ifndef SEMSHARE_LOCK_H
+#define SEMSHARE_LOCK_H
+
+#include <linux/bits.h>
+#include <linux/ktime.h>
+#include <semshare/core/lock.h>
+#include <semshare/kapi.h>
+
+#include "sem.h"
+
+/* Deadlines of this file and ring.c: an absolute CLOCK_MONOTONIC time, or */
+#define SEMSHARE_DEADLINE_NOW	((ktime_t)0)	/* do not wait */
+#define SEMSHARE_DEADLINE_NEVER	KTIME_MAX	/* wait */
+
+/* The hints that semshare_lock_post() gives together with the mutex. */
+#define SEMSHARE_HINT_DATA	BIT(SEMSHARE_SEM_DATA)
+#define SEMSHARE_HINT_SPACE	BIT(SEMSHARE_SEM_SPACE)
+
+/**
+ * struct semshare_lock - the lock as one handle sees it
+ * @ns: the namespace of the set, held by whom the handle holds
+ * @semid: the set
+ * @facts: by which it is known again
+ * @verified: jiffies when it last was
+ * @state: the shared words beside the semaphore
+ * @name: for messages and tracepoints
+ * @epoch: odd epoch of this ownership
+ * @taken_ns: since when
+ * @statistics: what semshare_ring_statistics() gives out
+ */
+struct semshare_lock {
+	struct ipc_namespace *ns;
+	int semid;
+	struct semshare_sem_facts facts;
+	unsigned long verified;
+	struct semshare_lock_state *state;
+	const char *name;
+	u32 epoch;
+	u64 taken_ns;
+	struct semshare_lock_statistics statistics;
+};
+
+int semshare_lock_take(struct semshare_lock *lock, ktime_t deadline, bool *died);
+int semshare_lock_post(struct semshare_lock *lock, unsigned int hints);
+int semshare_lock_sleep(struct semshare_lock *lock, unsigned int semaphore, ktime_t deadline);
+bool semshare_told_to_stop(void);
+
+#endif /* SEMSHARE_LOCK_H */
