@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: MIT
+"""The command `semshare`, its subcommands by name, and how all of them fail."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from importlib import import_module
+from typing import IO, Any
+
+import click
+
+COMMANDS = ("demo", "watch", "ls", "rm", "unlock", "doctor")
+
+
+class Failure(click.ClickException):
+    """One line on standard error that says what to do; exit status 1."""
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        click.echo(f"semshare: {' '.join(self.message.split())}", file=file or sys.stderr)
+
+
+class Commands(click.Group):
+    """Subcommands that are loaded when they are called: `semshare watch` need not wait for the demo's imports."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"semshare.cli.{cmd_name}").command
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except OSError as error:  # all of this package's errors are
+            if error.errno == errno.EPIPE:
+                raise  # the reader of our output went away: click ends quietly
+            raise Failure(str(error)) from error
+
+
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="semshare")
+def main() -> None:
+    """One lock and one buffer for kernel code and Python processes."""

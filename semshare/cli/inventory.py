@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: MIT
+"""What there is in this IPC namespace: areas, the rings in them, and semaphore sets."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from semshare import Area, AreaInfo, Error, Owner, RingState, SemaphoreSet, segment, shm
+from semshare._abi import ffi, lib
+from semshare._native import is_dead
+from semshare.area import list_areas
+from semshare.ring import CONTROL_SIZE, look
+from semshare.semaphore_set import SetState, all_sets
+
+KINDS = {lib.SEMSHARE_OWNER_USER: "process", lib.SEMSHARE_OWNER_KERNEL: "kernel thread"}
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who took semaphore 0, as far as can be told."""
+
+    pid: int
+    """0: a kernel thread, or a process of another pid namespace."""
+    kind: str
+    alive: bool | None
+    """None where that cannot be seen."""
+
+
+@dataclass(frozen=True)
+class SetInfo:
+    """A semaphore set, and what is known of it beside."""
+
+    semid: int
+    state: SetState
+    name: str
+    """Of the lock or the area it belongs to; empty if that is not known."""
+    use: str
+    """ "lock", "ring", or empty: it belongs to somebody else."""
+    values: list[int] | None
+    """None if this user may not read them, and so are the next two."""
+    waiters: list[int] | None
+    zero_waiters: list[int] | None
+    holder: Holder | None
+    """None if nobody holds semaphore 0."""
+    deaths: int
+    """Owners found dead inside."""
+
+
+@dataclass(frozen=True)
+class Inventory:
+    areas: list[tuple[AreaInfo, RingState | None]]
+    sets: list[SetInfo]
+
+
+def take(*, everybodys: bool = False) -> Inventory:
+    """Look at everything.
+
+    Args:
+        everybodys: also at sets that are not known to be of this package.
+    """
+    areas = []
+    known: dict[int, tuple[str, str, Any]] = {}
+    for info in list_areas():
+        page = _first_page(info)
+        ring = look(page) if page is not None else None
+        areas.append((info, ring))
+        if info.semid is not None:
+            words = ffi.from_buffer("struct semshare_ring_control *", page).lock if page and ring else None
+            known[info.semid] = info.name, "ring" if ring else "", words
+    for semid, name, words in _bare_locks():
+        known.setdefault(semid, (name, "lock", words))
+    sets = []
+    for semid, state in all_sets():
+        if semid in known or everybodys:
+            sets.append(_set_info(semid, state, *known.get(semid, ("", "", None))))
+    return Inventory(areas, sets)
+
+
+def _first_page(info: AreaInfo) -> bytes | None:
+    """The page in which a ring's control words are; None if this user may not read it, or it has no name any more."""
+    if info.size < CONTROL_SIZE or info.unlinked:
+        return None
+    with contextlib.suppress(OSError):
+        if info.backend == "posix":
+            # Not attached: who lets go of an area as the last one removes it, and a look should change nothing.
+            fd = os.open(shm.path_of(info.name), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                page = os.pread(fd, CONTROL_SIZE, 0)
+            finally:
+                os.close(fd)
+        else:
+            with Area(info.name, readonly=True, backend="module") as area:
+                page = bytes(area.buffer[:CONTROL_SIZE])
+        if len(page) == CONTROL_SIZE:
+            return page
+    return None
+
+
+def _bare_locks() -> Iterable[tuple[int, str, Any]]:
+    """Semid, name and words of each lock that has a companion segment."""
+    for state in segment.all_segments():
+        if state.size != lib.SEMSHARE_LOCK_SEGMENT_SIZE or not state.key:
+            continue
+        companion = segment.attach(state.shmid)
+        if companion is None:
+            continue
+        try:
+            if companion.magic == lib.SEMSHARE_LOCK_MAGIC:
+                words = ffi.new("struct semshare_lock_state *")
+                with memoryview(companion.mapping) as view:  # type: ignore[arg-type]
+                    ffi.buffer(words)[:] = bytes(view[segment.STATE_OFFSET :][: ffi.sizeof(words[0])])
+                yield companion.semid, companion.name, words
+        finally:
+            companion.close()
+
+
+def _set_info(semid: int, state: SetState, name: str, use: str, words: Any) -> SetInfo:
+    values = waiters = zero_waiters = holder = None
+    with contextlib.suppress(Error):
+        found = SemaphoreSet(semid=semid)
+        values = found.values()
+        waiters = [found.waiters(number) for number in range(len(values))]
+        zero_waiters = [found.zero_waiters(number) for number in range(len(values))]
+        if use and values[0] == 0:
+            holder = holder_of(found, words)
+    return SetInfo(
+        semid, state, name, use, values, waiters, zero_waiters, holder, words.deaths if words is not None else 0
+    )
+
+
+def holder_of(taken: SemaphoreSet, words: Any = None) -> Holder:
+    """Who holds semaphore 0 of a set, where it is 0: its words say so, or else the kernel knows who changed it last."""
+    last = taken.pid(0)
+    if words is not None and words.epoch % 2 and words.owner_kind in KINDS:
+        owner = Owner(words.owner_kind, words.owner_pid, words.owner_tid, words.owner_start)
+        # A plain program writes an epoch and no owner: then the words are of somebody before it.
+        if owner.kind == lib.SEMSHARE_OWNER_KERNEL or owner.pid == last:
+            known = owner.kind == lib.SEMSHARE_OWNER_USER
+            return Holder(owner.pid, KINDS[owner.kind], owner.alive if known else None)
+    return Holder(last, "process" if last else "unknown", not is_dead(last) if last else None)

@@ -1,0 +1,1 @@
+../../docs/examples/plain_producer.py

@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: MIT
+"""The module's device: its ioctls and its areas, as kmod_semshare/include/uapi/semshare/abi.h has them."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from semshare import names
+from semshare._abi import ffi, lib
+from semshare.area_info import AreaInfo
+from semshare.errors import AbiMismatch, Denied, Error, NotFound, failure
+
+PATH: str = ffi.string(lib.SEMSHARE_DEVICE).decode()
+
+
+class Version(NamedTuple):
+    """What the module says of itself."""
+
+    abi_version: int
+    features: int
+    module: str
+
+
+class KernelFunction(NamedTuple):
+    """A kernel function that the module looked for."""
+
+    name: str
+    found: bool
+    needed_for: str
+    """Which operations answer EOPNOTSUPP without it."""
+
+
+def present() -> bool:
+    """Whether there is a device: the module is loaded, or udev keeps a node for it."""
+    return os.path.exists(PATH)
+
+
+class Device:
+    """An open handle of the device, its ABI version checked.
+
+    Raises:
+        NotFound: there is no device, or no module behind it.
+        Denied: there is one, but it may not be opened.
+        AbiMismatch: module and package do not understand each other.
+    """
+
+    def __init__(self, *, readonly: bool = False) -> None:
+        try:
+            self.fd = os.open(PATH, (os.O_RDONLY if readonly else os.O_RDWR) | os.O_CLOEXEC)
+        except OSError as error:
+            code = error.errno or 0
+            if code in (errno.ENOENT, errno.ENXIO, errno.ENODEV):
+                raise NotFound(
+                    errno.ENOENT, f"{PATH}: the kernel module semshare is not loaded; modprobe semshare"
+                ) from error
+            if code in (errno.EACCES, errno.EPERM):
+                raise Denied(
+                    code,
+                    f"{PATH}: this user may not open it; have yourself added to its group, or its mode widened. "
+                    "Without "
+                    "it the module's names cannot be seen, so there is no falling back to POSIX shared memory; "
+                    'who wants just that asks for it: backend="posix"',
+                ) from error
+            raise failure(code, PATH, "open") from error
+        try:
+            self.version = self._version()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Device:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the handle."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def _call(self, request: int, structure: Any) -> Any:
+        """Do an ioctl on a cdata structure, which is updated."""
+        buffer = bytearray(ffi.buffer(structure))
+        fcntl.ioctl(self.fd, request, buffer, True)
+        ffi.buffer(structure)[:] = buffer
+        return structure
+
+    def _version(self) -> Version:
+        try:
+            version = self._call(lib.SEMSHARE_IOC_VERSION, ffi.new("struct semshare_version *"))
+        except OSError as error:
+            raise AbiMismatch(
+                errno.EPROTO,
+                f"{PATH}: does not answer as the semshare module does ({error.strerror}); what else has that name?",
+            ) from error
+        found = Version(version.abi_version, version.features, ffi.string(version.module).decode(errors="replace"))
+        if found.abi_version != lib.SEMSHARE_ABI_VERSION:
+            raise AbiMismatch(
+                errno.EPROTO,
+                f"{PATH}: module {found.module} speaks ABI version {found.abi_version}, this package "
+                f"{lib.SEMSHARE_ABI_VERSION}; install both from the same release and load the module anew",
+            )
+        if not found.features & lib.SEMSHARE_FEATURE_AREA:
+            raise AbiMismatch(
+                errno.EPROTO, f"{PATH}: module {found.module} has no areas on this kernel; semshare doctor says why"
+            )
+        return found
+
+    def functions(self) -> list[KernelFunction]:
+        """The kernel functions that the module looked for when it was loaded."""
+        found: list[KernelFunction] = []
+        while True:
+            function = ffi.new("struct semshare_function *", {"index": len(found)})
+            try:
+                self._call(lib.SEMSHARE_IOC_FUNCTION, function)
+            except OSError as error:
+                if error.errno == errno.ENOENT:
+                    return found
+                raise failure(error.errno or 0, PATH, "list kernel functions") from error
+            found.append(
+                KernelFunction(
+                    ffi.string(function.name).decode(errors="replace"),
+                    bool(function.found),
+                    ffi.string(function.needed_for).decode(errors="replace"),
+                )
+            )
+
+    def areas(self) -> Iterator[AreaInfo]:
+        """The module's areas in this IPC namespace."""
+        info = ffi.new("struct semshare_area_info *")
+        while True:
+            try:
+                self._call(lib.SEMSHARE_IOC_LIST, info)
+            except OSError as error:
+                if error.errno == errno.ENOENT:
+                    return
+                raise failure(error.errno or 0, PATH, "list areas") from error
+            yield info_of(info)
+
+    def unlink(self, name: str) -> None:
+        """Remove a name."""
+        try:
+            self._call(lib.SEMSHARE_IOC_UNLINK, ffi.new("struct semshare_area_name *", {"name": names.padded(name)}))
+        except OSError as error:
+            raise failure(error.errno or 0, f"area {name!r} (module)", "unlink") from error
+
+
+def info_of(info: Any) -> AreaInfo:
+    """A struct semshare_area_info as Python sees it."""
+    return AreaInfo(
+        backend="module",
+        name=names.text_of(bytes(ffi.buffer(info.name))),
+        size=info.size,
+        mode=info.mode,
+        uid=info.uid,
+        gid=info.gid,
+        key=info.key,
+        created=info.created_ns / 1e9,
+        creator_pid=info.creator_pid,
+        semid=info.semid if info.semid >= 0 else None,
+        owns_set=bool(info.bind_flags & lib.SEMSHARE_BIND_OWN),
+        handles=info.handles,
+        maps=info.maps,
+        kernel_users=info.kernel_users,
+        unlinked=bool(info.flags & lib.SEMSHARE_AREA_UNLINKED),
+    )
+
+
+class ModuleArea:
+    """A handle of an area of the module."""
+
+    backend = "module"
+
+    def __init__(self, device: Device, name: str, readonly: bool) -> None:
+        self._device = device
+        self.name = name
+        self.readonly = readonly
+        self.size = self.info().size
+
+    @property
+    def fd(self) -> int:
+        """Its descriptor."""
+        return self._device.fd
+
+    @property
+    def _what(self) -> str:
+        return f"area {self.name!r} (module)"
+
+    def info(self) -> AreaInfo:
+        """The kernel's view of it."""
+        try:
+            return info_of(self._device._call(lib.SEMSHARE_IOC_INFO, ffi.new("struct semshare_area_info *")))
+        except OSError as error:
+            raise failure(error.errno or 0, self._what, "info") from error
+
+    def bind(self, semid: int, own: bool) -> None:
+        """Bind a set to the area."""
+        request = {"semid": semid, "flags": lib.SEMSHARE_BIND_OWN if own else 0}
+        try:
+            self._device._call(lib.SEMSHARE_IOC_BIND, ffi.new("struct semshare_area_bind *", request))
+        except OSError as error:
+            raise failure(error.errno or 0, self._what, f"bind set {semid}") from error
+
+    def unlink(self) -> None:
+        """Remove the name; the memory, and a set that the area owns, go with the last reference."""
+        if self.info().unlinked:
+            return
+        with Device() as device:
+            device.unlink(self.name)
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._device.close()
+
+
+def create(name: str, size: int, mode: int) -> ModuleArea:
+    """Make an area of the module.
+
+    Raises:
+        NotFound: no module. NameExists: the name is taken. Error: EINVAL, the size; ENOSPC, ENOMEM.
+    """
+    device = Device()
+    try:
+        request = {"name": names.padded(name), "size": size, "mode": mode, "flags": 0}
+        device._call(lib.SEMSHARE_IOC_CREATE, ffi.new("struct semshare_area_create *", request))
+        return ModuleArea(device, name, False)
+    except OSError as error:
+        device.close()
+        if isinstance(error, Error):
+            raise
+        if error.errno == errno.EINVAL:
+            raise Error(
+                errno.EINVAL,
+                f"area {name!r} (module): create {size} bytes with mode {mode:o}: refused; the module's parameter "
+                "max_area_bytes limits the size (cat /sys/module/semshare/parameters/max_area_bytes), the mode is 0 to "
+                "0666",
+            ) from error
+        raise failure(error.errno or 0, f"area {name!r} (module)", f"create {size} bytes") from error
+
+
+def attach(name: str, readonly: bool) -> ModuleArea | None:
+    """Attach an area of the module; None if it has none of that name.
+
+    Raises:
+        NotFound: no module. Denied: the area's mode does not allow it.
+    """
+    try:
+        device = Device(readonly=readonly)
+    except Denied:
+        if not readonly:
+            raise
+        device = Device()
+    try:
+        access = lib.SEMSHARE_ACCESS_READ | (0 if readonly else lib.SEMSHARE_ACCESS_WRITE)
+        request = {"name": names.padded(name), "access": access, "flags": 0}
+        device._call(lib.SEMSHARE_IOC_ATTACH, ffi.new("struct semshare_area_attach *", request))
+        return ModuleArea(device, name, readonly)
+    except OSError as error:
+        device.close()
+        if error.errno == errno.ENOENT:
+            return None
+        if isinstance(error, Error):
+            raise
+        raise failure(error.errno or 0, f"area {name!r} (module)", "attach") from error
+
+
+def has(name: str) -> bool:
+    """Whether the module has an area of that name. Without the module it has none."""
+    try:
+        with Device() as device:
+            return any(info.name == name and not info.unlinked for info in device.areas())
+    except NotFound:
+        return False

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: MIT
+"""The errors of this package: one base, an errno in each, a message that says what happened to what and what to do."""
+
+from __future__ import annotations
+
+import errno
+import os
+import queue
+
+
+class Error(OSError):
+    """Base of all errors here. An OSError, so `errno` says what the kernel said.
+
+    A class that has a counterpart among Python's own errors is that as well: `except FileNotFoundError` catches
+    NotFound.
+    """
+
+    def __str__(self) -> str:
+        name = errno.errorcode.get(self.errno or 0, "no errno")
+        return f"{self.strerror} [{name}]"
+
+
+class Timeout(Error, TimeoutError):
+    """The time was over before it could be done."""
+
+
+class WouldBlock(Error, BlockingIOError):
+    """It could not be done at once, and was not to be waited for."""
+
+
+class Full(Error, queue.Full):
+    """A ring has no space for the record."""
+
+
+class FullTimeout(Full, Timeout):
+    """A ring had no space for the record until the time was over."""
+
+
+class Empty(Error, queue.Empty):
+    """A ring has no record."""
+
+
+class EmptyTimeout(Empty, Timeout):
+    """A ring had no record until the time was over."""
+
+
+class NotFound(Error, FileNotFoundError):
+    """There is nothing of that name, key or id."""
+
+
+class NameExists(Error, FileExistsError):
+    """There is something of that name already."""
+
+
+class NameCollision(Error):
+    """Something of another name has the same key: keys are hashes of 31 bits."""
+
+
+class Denied(Error, PermissionError):
+    """This process may not do that."""
+
+
+class Removed(Error):
+    """The semaphore set was removed (EIDRM)."""
+
+
+class OwnerDied(Error):
+    """The owner of a lock died inside (EOWNERDEAD). What the lock guards may be half written.
+
+    The next owner finds one of these in Lock.owner_died; it is not raised unless a callback raises it.
+
+    Attributes:
+        kind: 1 a process, 2 a kernel thread, 0 not known.
+        pid: its process.
+        tid: its thread.
+        start: when its process was started, clock ticks since boot.
+    """
+
+    def __init__(self, message: str, kind: int = 0, pid: int = 0, tid: int = 0, start: int = 0) -> None:
+        super().__init__(errno.EOWNERDEAD, message)
+        self.kind = kind
+        self.pid = pid
+        self.tid = tid
+        self.start = start
+
+
+class OwnerDiedWarning(RuntimeWarning):
+    """A lock whose owner died inside was taken by somebody who does not say what is to be done then."""
+
+
+class HolderDead(Error):
+    """A semaphore is held for good: its holder is dead and used no SEM_UNDO (EOWNERDEAD).
+
+    Attributes:
+        pid: the process that held it.
+        semid: the set.
+    """
+
+    def __init__(self, message: str, pid: int = 0, semid: int = -1) -> None:
+        super().__init__(errno.EOWNERDEAD, message)
+        self.pid = pid
+        self.semid = semid
+
+
+class LockBroken(Error):
+    """Two owners were inside at once, because somebody reset the semaphore (EPROTO)."""
+
+
+class RingBroken(Error):
+    """A ring's words make no sense any more (EPROTO). It stays so: make a new one."""
+
+
+class AbiMismatch(Error):
+    """The other side speaks another version of the ABI (EPROTO)."""
+
+
+_CLASSES: dict[int, type[Error]] = {
+    errno.ENOENT: NotFound,
+    errno.EEXIST: NameExists,
+    errno.EACCES: Denied,
+    errno.EPERM: Denied,
+    errno.EIDRM: Removed,
+    errno.EAGAIN: WouldBlock,
+    errno.ETIMEDOUT: Timeout,
+}
+
+_ADVICE: dict[int, str] = {
+    errno.ENOENT: "make it first, or look at the name: semshare ls shows what there is",
+    errno.EEXIST: "open it, choose another name, or remove it: semshare rm NAME",
+    errno.EACCES: "its mode does not allow that to this user: ask its owner, or make it with a wider mode",
+    errno.EPERM: "only its owner, its creator or root may: ask them",
+    errno.EIDRM: "somebody removed it: make a new one",
+    errno.EINVAL: "see man 2 semop, semctl and semget for what they refuse",
+    errno.E2BIG: "too many operations in one call: sysctl kernel.sem, its third number (SEMOPM)",
+    errno.EFBIG: "there is no semaphore of that number in the set: semshare ls shows how many there are",
+    errno.ERANGE: "a semaphore counts from 0 to 32767, and SEM_UNDO remembers as much",
+    errno.ENOSPC: "a limit is reached: semshare rm --stale removes what nobody uses; sysctl kernel.sem, df /dev/shm",
+    errno.ENOMEM: "memory is short: free some, or ask for less",
+    errno.ENOSYS: "this kernel has no SysV IPC (CONFIG_SYSVIPC), or a sandbox forbids it: semshare doctor",
+    errno.EFAULT: "a pointer that leads nowhere: this is a bug, please report it",
+}
+
+
+def failure(code: int, what: str, doing: str) -> Error:
+    """The error for an errno: `what` is the object by kind and name, `doing` what was tried."""
+    advice = _ADVICE.get(code, "semshare doctor looks at what this machine lacks")
+    return _CLASSES.get(code, Error)(code, f"{what}: {doing}: {os.strerror(code)}; {advice}")

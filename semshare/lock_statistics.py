@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: MIT
+"""How those who took a lock fared with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from semshare._abi import lib
+
+BUCKETS = 256
+
+
+@dataclass(frozen=True)
+class LockStatistics:
+    """Counts of one object, or of several put together with +.
+
+    The clock is read only when a lock could not be had at once, so `wait_ns` has `contended` entries.
+    """
+
+    acquisitions: int = 0
+    """Times the lock was taken."""
+    contended: int = 0
+    """Of those, times it had to be waited for."""
+    wait_ns: list[int] = field(default_factory=lambda: [0] * BUCKETS)
+    """Histogram of the waits in nanoseconds; its buckets are those of semshare/core/histogram.h."""
+
+    def __add__(self, other: LockStatistics) -> LockStatistics:
+        return LockStatistics(
+            self.acquisitions + other.acquisitions,
+            self.contended + other.contended,
+            [ours + theirs for ours, theirs in zip(self.wait_ns, other.wait_ns)],
+        )
+
+    def __sub__(self, earlier: LockStatistics) -> LockStatistics:
+        return LockStatistics(
+            self.acquisitions - earlier.acquisitions,
+            self.contended - earlier.contended,
+            [ours - theirs for ours, theirs in zip(self.wait_ns, earlier.wait_ns)],
+        )
+
+    def percentile(self, share: float) -> int | None:
+        """Nanoseconds that a `share` (0 to 1) of the waits were not longer than, at most a quarter too high.
+
+        None if nobody ever waited.
+        """
+        total = sum(self.wait_ns)
+        seen = 0
+        for bucket, count in enumerate(self.wait_ns):
+            seen += count
+            if count and seen >= share * total:
+                return int(lib.semshare_histogram_value(bucket))
+        return None

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: MIT
+#include "native.h"
+
+#include "owner.h"
+
+static PyObject *owner(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+	struct semshare_owner self;
+
+	owner_self(&self);
+	return Py_BuildValue("IIIK", self.kind, self.pid, self.tid, (unsigned long long)self.start);
+}
+
+static PyObject *is_dead(PyObject *Py_UNUSED(module), PyObject *pid)
+{
+	long number = PyLong_AsLong(pid);
+
+	if (number == -1 && PyErr_Occurred())
+		return NULL;
+	return PyBool_FromLong(number > 0 && owner_process_is_dead((pid_t)number));
+}
+
+static PyMethodDef methods[] = {
+	{ "owner", owner, METH_NOARGS, PyDoc_STR("The calling thread as an owner: (kind, pid, tid, start).") },
+	{ "is_dead", is_dead, METH_O, PyDoc_STR("Whether the process of that pid has ended.") },
+	{ NULL, NULL, 0, NULL },
+};
+
+static struct PyModuleDef module = {
+	PyModuleDef_HEAD_INIT,
+	.m_name = "semshare._native",
+	.m_doc = PyDoc_STR("The hot path of semshare: locks, rings and the memory they lie in."),
+	.m_size = -1,
+	.m_methods = methods,
+};
+
+PyMODINIT_FUNC PyInit__native(void)
+{
+	static bool ready;
+	PyObject *self;
+
+	if (PyType_Ready(&LockCore_Type) || PyType_Ready(&RingCore_Type) || PyType_Ready(&Mapping_Type))
+		return NULL;
+	if (!ready) {
+		int error = owner_setup();
+
+		if (error) {
+			errno = error;
+			return PyErr_SetFromErrno(PyExc_OSError);
+		}
+		ready = true;
+	}
+	self = PyModule_Create(&module);
+	if (!self)
+		return NULL;
+	Py_INCREF(&LockCore_Type);
+	Py_INCREF(&RingCore_Type);
+	Py_INCREF(&Mapping_Type);
+	if (PyModule_AddObject(self, "LockCore", (PyObject *)&LockCore_Type) ||
+	    PyModule_AddObject(self, "RingCore", (PyObject *)&RingCore_Type) ||
+	    PyModule_AddObject(self, "Mapping", (PyObject *)&Mapping_Type)) {
+		Py_DECREF(self);
+		return NULL;
+	}
+	return self;
+}

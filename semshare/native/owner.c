@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: MIT
+#include "owner.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+unsigned int owner_generation;
+
+static pid_t process;
+static __u64 process_start;
+static __thread pid_t thread;
+
+/*
+ * The child of a fork has the forking thread's memory, and so its notion of who it is.  Nothing here but one system
+ * call that may be made there: the start time is read when it is first wanted.
+ */
+static void forget_parent(void)
+{
+	owner_generation++;
+	process = getpid();
+	process_start = 0;
+	thread = 0;
+}
+
+int owner_setup(void)
+{
+	process = getpid();
+	return pthread_atfork(NULL, NULL, forget_parent);
+}
+
+pid_t owner_tid(void)
+{
+	if (!thread)
+		thread = (pid_t)syscall(SYS_gettid);
+	return thread;
+}
+
+/* What follows the name of the program in /proc/PID/stat: field 3 and on.  The name may hold spaces and parentheses. */
+static char *read_stat(const char *path, char *line, size_t size)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t length;
+	char *end;
+
+	if (fd < 0)
+		return NULL;
+	length = read(fd, line, size - 1);
+	close(fd);
+	if (length <= 0)
+		return NULL;
+	line[length] = 0;
+	end = strrchr(line, ')');
+	return end && end[1] == ' ' ? end + 2 : NULL;
+}
+
+static unsigned long long stat_field(const char *field3, int number)
+{
+	while (number-- > 3) {
+		field3 = strchr(field3, ' ');
+		if (!field3)
+			return 0;
+		field3++;
+	}
+	return strtoull(field3, NULL, 10);
+}
+
+void owner_self(struct semshare_owner *self)
+{
+	if (!process_start) {
+		char line[1024];
+		const char *stat = read_stat("/proc/self/stat", line, sizeof(line));
+
+		/* Without /proc the pid alone has to tell; 1 keeps this from being tried each time. */
+		process_start = stat ? stat_field(stat, 22) : 1;
+	}
+	self->kind = SEMSHARE_OWNER_USER;
+	self->pid = (__u32)process;
+	self->tid = (__u32)owner_tid();
+	self->start = process_start;
+}
+
+/*
+ * Has the process ended?  A zombie has: it does not run, and its undo was applied.  But the first thread of a process
+ * that others still run in looks like one too, so they are counted.
+ */
+bool owner_process_is_dead(pid_t pid)
+{
+	char path[32], line[1024];
+	const char *stat;
+
+	if (kill(pid, 0) && errno == ESRCH)
+		return true;
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	stat = read_stat(path, line, sizeof(line));
+	return stat && (stat[0] == 'Z' || stat[0] == 'X') && stat_field(stat, 20) <= 1;
+}
+
+/* Processors that this thread may run on. */
+int owner_processors(void)
+{
+	cpu_set_t set;
+
+	if (sched_getaffinity(0, sizeof(set), &set))
+		return (int)sysconf(_SC_NPROCESSORS_ONLN);	/* more than the set can hold */
+	return CPU_COUNT(&set);
+}

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT */
+/* Who the calling thread is, as the words of struct semshare_lock_state say it, and whether another one lives. */
+#ifndef SEMSHARE_NATIVE_OWNER_H
+#define SEMSHARE_NATIVE_OWNER_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+#include <semshare/core/lock.h>
+
+/* Counts the forks between the first process and this one: what an object noted in another process does not hold here. */
+extern unsigned int owner_generation;
+
+int owner_setup(void);
+void owner_self(struct semshare_owner *self);
+pid_t owner_tid(void);
+bool owner_process_is_dead(pid_t pid);
+int owner_processors(void);
+
+#endif /* SEMSHARE_NATIVE_OWNER_H */

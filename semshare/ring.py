@@ -1,0 +1,408 @@
+# SPDX-License-Identifier: MIT
+"""The SysV-locked ring: records of many producers to many consumers, kernel threads and plain programs among them."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import time
+from typing import Any, NamedTuple
+
+from semshare import names
+from semshare._abi import ffi, lib
+from semshare._native import RingCore
+from semshare.area import Area
+from semshare.errors import (
+    Empty,
+    EmptyTimeout,
+    Error,
+    Full,
+    FullTimeout,
+    HolderDead,
+    NameExists,
+    NotFound,
+    Removed,
+    RingBroken,
+    Timeout,
+    failure,
+)
+from semshare.lock import Lock
+from semshare.semaphore_set import SemaphoreSet
+
+CONTROL_SIZE: int = lib.SEMSHARE_RING_CONTROL_SIZE
+LOCK_OFFSET: int = ffi.offsetof("struct semshare_ring_control", "lock")
+NSEMS: int = lib.SEMSHARE_RING_NSEMS
+
+# An area is there an instant before its ring is. Who finds it so waits so long.
+FORMAT_LIMIT = 2.0
+POLL = 0.001
+
+
+class Record(NamedTuple):
+    """A record with what stands beside its payload."""
+
+    payload: bytes
+    type: int
+    """The number that its producer gave it."""
+    position: int
+    """Where it stood: bytes since the ring was made. Never the same twice."""
+
+
+class RingState(NamedTuple):
+    """A look at a ring's control page without its lock: each number is right by itself, not all at one moment."""
+
+    capacity: int
+    head: int
+    """Position of the oldest record."""
+    tail: int
+    """Position behind the newest."""
+    puts: int
+    """Records put so far. A producer killed at the wrong instant is not counted: head and tail are the truth."""
+    gets: int
+    put_bytes: int
+    repairs: int
+    """Times an owner was found dead inside."""
+    broken: bool
+    consumers_may_sleep: bool
+    producers_may_sleep: bool
+    semid: int
+    key: int
+    name: str
+
+    @property
+    def used(self) -> int:
+        """Bytes that records and their headers take now."""
+        return self.tail - self.head
+
+    @property
+    def fill(self) -> float:
+        """The share of the capacity that is used, 0 to 1."""
+        return self.used / self.capacity if self.capacity else 0.0
+
+
+def look(buffer: Any) -> RingState | None:
+    """What the control page of an area says; None if the area holds no ring of this version.
+
+    Args:
+        buffer: the area's memory, as of Area.buffer. Reading is enough.
+    """
+    if len(buffer) < CONTROL_SIZE:
+        return None
+    # One copy: looking twice at words that others change would be looking at two things.
+    control = ffi.new("struct semshare_ring_control *")
+    with memoryview(buffer) as view:
+        ffi.buffer(control)[:] = bytes(view[:CONTROL_SIZE])
+    if control.magic != lib.SEMSHARE_RING_MAGIC or control.abi_version != lib.SEMSHARE_ABI_VERSION:
+        return None
+    return RingState(
+        control.capacity,
+        control.head,
+        control.tail,
+        control.puts,
+        control.gets,
+        control.put_bytes,
+        control.repairs,
+        control.state != lib.SEMSHARE_RING_OK,
+        bool(control.need_data),
+        bool(control.need_space),
+        control.semid,
+        control.key,
+        names.text_of(bytes(ffi.buffer(control.name))),
+    )
+
+
+class Ring(RingCore):
+    """A ring of records in an area, guarded by a SysV set of the same name.
+
+    Records have any length up to max_payload, a quarter of the ring, and keep their order. What was put is there until
+    it is taken, whoever is killed in between: a producer killed inside has either put all of its record or nothing, and
+    the records that a consumer was killed over are delivered again. The next owner of the lock finds that out, puts the
+    ring right, and counts it.
+
+    It may be used by several threads, and by forked children.
+
+    Args:
+        name: of its area and its set.
+        size: bytes for records and their headers; a power of two, 4096 to 1 GiB. Counts for a new ring only.
+        create: True: make it; fail if there is one. False: attach it; fail if there is none. None: attach it if there
+            is one, else make it.
+        mode: permission bits of a new ring's area and set.
+        area_extra: bytes of a new ring's area behind the ring, for whatever its users like.
+        backend: as of Area.
+        locked: False: an experiment, in which no call takes the lock. Records are then lost and torn, as soon as two
+            processes use the ring at once; each call looks for a record, or space, every 100 microseconds. What makes
+            no sense is given up and counted in `resyncs`.
+
+    Raises:
+        NameExists: there is an area of that name, or a set of its key.
+        NotFound: there is none, or its area holds no ring.
+        Denied: this user may not.
+        ValueError: the size is none.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        size: int = 1 << 20,
+        *,
+        create: bool | None = None,
+        mode: int = 0o600,
+        area_extra: int = 0,
+        backend: str | None = None,
+        locked: bool = True,
+    ) -> None:
+        self.name = names.check(name)
+        self.locked = locked
+        if create is not False:
+            if not isinstance(size, int) or not lib.semshare_ring_capacity_valid(max(0, min(size, (1 << 64) - 1))):
+                raise ValueError(
+                    f"ring {name!r}: {size} bytes; a ring has a power of two, {lib.SEMSHARE_RING_MIN_CAPACITY} to "
+                    f"{lib.SEMSHARE_RING_MAX_CAPACITY}"
+                )
+            if area_extra < 0:
+                raise ValueError(f"ring {name!r}: {area_extra} bytes behind it; give 0 or more")
+        while True:
+            if create is not True:
+                try:
+                    self.area = Area(name, create=False, backend=backend)
+                    break
+                except NotFound:
+                    if create is False:
+                        raise
+            try:
+                self.area = Area(name, CONTROL_SIZE + size + area_extra, create=True, mode=mode, backend=backend)
+            except NameExists:
+                if create is True:
+                    raise
+            else:
+                self._make(size, mode)
+                break
+        try:
+            self._attach()
+        except BaseException:
+            self.area.close()
+            raise
+
+    @classmethod
+    def create(
+        cls,
+        name: str,
+        size: int = 1 << 20,
+        *,
+        mode: int = 0o600,
+        area_extra: int = 0,
+        backend: str | None = None,
+        locked: bool = True,
+    ) -> Ring:
+        """Make a ring: Ring(create=True)."""
+        return cls(name, size, create=True, mode=mode, area_extra=area_extra, backend=backend, locked=locked)
+
+    @classmethod
+    def attach(cls, name: str, *, backend: str | None = None, locked: bool = True) -> Ring:
+        """Attach a ring that exists: Ring(create=False)."""
+        return cls(name, create=False, backend=backend, locked=locked)
+
+    def __enter__(self) -> Ring:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        if self.closed:
+            return f"<semshare.Ring {self.name!r}: closed>"
+        state = self.state()
+        condition = "broken" if state.broken else f"{state.used} of {state.capacity} bytes used"
+        return f"<semshare.Ring {self.name!r}, semid {self.semid}, {self.area.backend}: {condition}>"
+
+    @property
+    def _what(self) -> str:
+        return f"ring {self.name!r} (semid {self.semid})"
+
+    # ------------------------------------------------------------------------------------------------------- making
+
+    def _make(self, capacity: int, mode: int) -> None:
+        """Make the set and the ring in a fresh area.
+
+        The area's name is ours already, so nobody else makes this ring. Each step leaves what the next who makes it can
+        clear away: the set belongs to the area as soon as it is bound, and one that was never operated on to nobody.
+        """
+        try:
+            semaphores = self._make_set(mode)
+            try:
+                self.area.bind(semaphores.semid, own=True)
+            except BaseException:
+                with contextlib.suppress(Error):
+                    semaphores.remove()
+                raise
+            semaphores.operate([(lib.SEMSHARE_SEM_MUTEX, 1)])
+            error = lib.semshare_ring_format(
+                ffi.cast("struct semshare_ring_control *", ffi.from_buffer(self.area.buffer, require_writable=True)),
+                capacity,
+                semaphores.semid,
+                semaphores.key,
+                names.padded(self.name),
+            )
+            assert error == 0, "the capacity was checked before"
+        except BaseException:
+            with contextlib.suppress(Error):
+                self.area.unlink()
+            self.area.close()
+            raise
+
+    def _make_set(self, mode: int) -> SemaphoreSet:
+        key = names.key_of(self.name)
+        for _ in range(2):
+            try:
+                return SemaphoreSet(key, count=NSEMS, create=True, exclusive=True, mode=mode & 0o666)
+            except NameExists:
+                try:
+                    there = SemaphoreSet(key)
+                    state = there.stat()
+                except (NotFound, Removed):
+                    continue
+                if state.semaphores == NSEMS and not state.last_operation and not any(there.values()):
+                    # Of a maker who was killed between these lines: it had the area's name, which is ours now.
+                    there.remove()
+                    continue
+                raise NameExists(
+                    errno.EEXIST,
+                    f"ring {self.name!r}: there is a set {there.semid} with its key {key:#x} already, which is that "
+                    f"of a lock or of another program; choose another name, or remove the set: ipcrm -s {there.semid}",
+                ) from None
+        raise failure(errno.EEXIST, f"ring {self.name!r}", "make its set")
+
+    # ----------------------------------------------------------------------------------------------------- attaching
+
+    def _attach(self) -> None:
+        deadline = time.monotonic() + FORMAT_LIMIT
+        while True:
+            state = look(self.area.buffer)
+            if state is not None:
+                self._verify(state)
+                self.lock = Lock._of_ring(self.name, state.key, state.semid, self.area._mapping, LOCK_OFFSET)
+                self.semid = state.semid
+                code = self._open(self.lock, self.area._mapping, self.locked)
+                if code == 0:
+                    return
+                self.lock.close()
+                if code != errno.EAGAIN:
+                    raise Error(
+                        errno.EPROTO,
+                        f"ring {self.name!r}: its control page makes no sense; make a new one: {self._remove()}",
+                    )
+            elif len(self.area.buffer) < CONTROL_SIZE + lib.SEMSHARE_RING_MIN_CAPACITY:
+                raise self._no_ring()
+            if time.monotonic() > deadline:
+                raise self._no_ring()
+            time.sleep(POLL)
+
+    def _no_ring(self) -> NotFound:
+        return NotFound(
+            errno.ENOENT,
+            f"area {self.name!r} holds no ring of this version, or its maker was killed; make the ring under another "
+            f"name, or remove the area: semshare rm {self.name}",
+        )
+
+    def _verify(self, state: RingState) -> None:
+        """Everybody may write the control page, so the set that it names is looked at before it is trusted."""
+        bound = self.area.info().semid
+        suspicious = (
+            state.name != self.name
+            or state.key != names.key_of(self.name)
+            or (bound is not None and bound != state.semid)
+        )
+        if not suspicious:
+            try:
+                there = SemaphoreSet(semid=state.semid).stat()
+            except Removed as error:
+                raise Removed(
+                    errno.EIDRM, f"ring {self.name!r}: its set {state.semid} was removed; make a new ring"
+                ) from error
+            suspicious = (there.key & 0xFFFFFFFF, there.semaphores) != (state.key, NSEMS)
+        if suspicious:
+            raise Error(
+                errno.EPROTO,
+                f"ring {self.name!r}: its control page names set {state.semid}, which is not its own; somebody "
+                f"wrote over it. Make a new ring, and remove this one: semshare rm {self.name}",
+            )
+
+    # --------------------------------------------------------------------------------------------- records and looks
+
+    def get_record(self, blocking: bool = True, timeout: float | None = -1) -> Record:
+        """get(), with the record's type and position."""
+        return Record(*self._get_record(blocking, timeout))
+
+    def get_records(self, most: int, blocking: bool = True, timeout: float | None = -1) -> list[Record]:
+        """get_many(), with the records' types and positions."""
+        return [Record(*record) for record in self._get_records(most, blocking, timeout)]
+
+    def state(self) -> RingState:
+        """A look at the ring without its lock."""
+        state = look(self.area.buffer)
+        if state is None:
+            raise RingBroken(
+                errno.EPROTO, f"{self._what}: somebody wrote over its control page; make a new ring: {self._remove()}"
+            )
+        return state
+
+    @property
+    def used(self) -> int:
+        """Bytes that records and their headers take now, at most `capacity`."""
+        return self.state().used
+
+    def _remove(self) -> str:
+        return f"semshare rm {self.name}, then create it anew"
+
+    # ----------------------------------------------------------------------------------------------------------- end
+
+    def unlink(self) -> None:
+        """Remove the ring's name; its set goes with its last user, or, in POSIX shared memory, at once."""
+        self.area.unlink()
+
+    def close(self) -> None:
+        """Let go of the ring. Threads that wait in it get a ValueError.
+
+        Raises:
+            RuntimeError: its lock is held by way of this object.
+        """
+        if not self.closed:
+            self.lock.close()
+            self._close()
+        self.area.close()
+
+    # ------------------------------------------------------------------------------------- called by the native part
+
+    def _fail(self, code: int, doing: str) -> None:
+        if code == errno.EAGAIN:
+            if doing == "put":
+                raise Full(code, f"{self._what}: no space; take records, wait for space, or make a larger ring")
+            raise Empty(code, f"{self._what}: no record; wait for one")
+        if code == errno.ETIMEDOUT:
+            if doing == "put":
+                raise FullTimeout(code, f"{self._what}: no space within the time; does anybody take records?")
+            raise EmptyTimeout(code, f"{self._what}: no record within the time; does anybody put records?")
+        if code == errno.EBUSY:
+            owner = self.lock.owner
+            who = f"by process {owner.pid}" if owner else "by somebody"
+            raise Timeout(
+                errno.ETIMEDOUT,
+                f"{self._what}: {doing}: its lock is held {who} all the time; is it stopped? semshare ls shows it",
+            )
+        if code in (errno.EINVAL, errno.EIDRM):
+            raise Removed(errno.EIDRM, f"{self._what}: {doing}: its set was removed; make a new ring")
+        if code == errno.EPROTO:
+            raise RingBroken(
+                code,
+                f"{self._what}: {doing}: its words make no sense; somebody wrote over them, or reset its semaphore. It "
+                f"stays broken: {self._remove()}",
+            )
+        raise failure(code, self._what, doing)
+
+    def _holder_dead(self, pid: int) -> None:
+        raise HolderDead(
+            f"{self._what}: process {pid} took its lock without SEM_UNDO and is dead; free it: "
+            f"semshare unlock --semid {self.semid}",
+            pid,
+            self.semid,
+        )

@@ -1,0 +1,592 @@
+# SPDX-License-Identifier: MIT
+"""Areas in POSIX shared memory, the embedded default: files /dev/shm/semshare.NAME.
+
+Everybody who uses an area holds a shared flock on its file, and the kernel drops that when a process dies. So an
+exclusive flock says that nobody is left, and who gets one may remove the area. The creator holds an exclusive one until
+the area is complete: who attaches meanwhile waits. A flock belongs to an open file description, which a forked child
+shares, so nobody asks for the exclusive one by the description he uses the area with.
+
+After every flock a look whether the file still has the name: it may have been removed while one waited.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import stat
+import time
+from collections.abc import Iterator
+from typing import Any, Callable, NamedTuple
+
+from semshare import names, segment, semaphore_set
+from semshare._abi import ffi, lib
+from semshare._native import is_dead, owner
+from semshare.area_info import AreaInfo
+from semshare.errors import AbiMismatch, Error, NameExists, NotFound, Removed, Timeout, failure
+
+FOLDER = "/dev/shm"
+PREFIX: str = ffi.string(lib.SEMSHARE_SHM_PREFIX).decode()
+PAGE: int = lib.SEMSHARE_SHM_TRAILER_SIZE
+
+# For a creator to complete an area: microseconds, but it may be large, or the machine busy.
+CREATOR_LIMIT = 10.0
+# A file whose creator has not locked it yet is as fresh as that, or its creator died.
+BIRTH_LIMIT = 0.1
+POLL = 0.001
+
+
+def path_of(name: str) -> str:
+    """The file of an area."""
+    return f"{FOLDER}/{PREFIX}{names.check(name)}"
+
+
+def _what(name: str) -> str:
+    return f"area {name!r} ({path_of(name)})"
+
+
+def _rounded(size: int) -> int:
+    return (size + PAGE - 1) // PAGE * PAGE
+
+
+# ------------------------------------------------------------------------------------------------------- the trailer
+
+
+def _read_trailer(fd: int) -> Any:
+    """The trailer of a complete area; None if the file is none (yet)."""
+    size = os.fstat(fd).st_size
+    trailer = ffi.new("struct semshare_shm_trailer *")
+    if size < 2 * PAGE or size % PAGE:
+        return None
+    data = os.pread(fd, ffi.sizeof("struct semshare_shm_trailer"), size - PAGE)
+    if len(data) != ffi.sizeof("struct semshare_shm_trailer"):
+        return None
+    ffi.buffer(trailer)[:] = data
+    if trailer.magic != lib.SEMSHARE_SHM_MAGIC or not trailer.size or _rounded(trailer.size) + PAGE != size:
+        return None
+    return trailer
+
+
+def _write_trailer(fd: int, trailer: Any, magic: int) -> None:
+    """Write all but the magic number, and then that: it says that the rest is there."""
+    place = os.fstat(fd).st_size - PAGE
+    trailer.magic = magic
+    data = bytes(ffi.buffer(trailer))
+    os.pwrite(fd, data[4:], place + 4)
+    os.pwrite(fd, data[:4], place)
+
+
+def _unfinished(fd: int) -> bool:
+    """Whether a file that is no complete area can be one that its creator did not finish: nothing in its last page."""
+    size = os.fstat(fd).st_size
+    return size == 0 or (size >= PAGE and not any(os.pread(fd, PAGE, size - PAGE)))
+
+
+# -------------------------------------------------------------------------------------------------------------- locks
+
+
+def _flock(fd: int, operation: int, limit: float, name: str) -> None:
+    """Lock, waiting at most `limit` seconds for a creator."""
+    deadline = time.monotonic() + limit
+    while True:
+        try:
+            fcntl.flock(fd, operation | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise Timeout(
+                    errno.ETIMEDOUT,
+                    f"{_what(name)}: its creator does not finish it within {limit:.0f} s; is it stopped? "
+                    f"fuser {path_of(name)} shows it",
+                ) from None
+        time.sleep(POLL)
+
+
+def _alone(path: str, fd: int) -> int | None:
+    """A new description of the file `fd`, exclusively locked, if it still is what `path` names and nobody uses it.
+
+    The caller closes it.
+    """
+    try:
+        mine = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        if os.path.samestat(os.fstat(mine), os.fstat(fd)):
+            fcntl.flock(mine, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_named(path, mine):
+                return mine
+    except BlockingIOError:
+        pass
+    except BaseException:
+        os.close(mine)
+        raise
+    os.close(mine)
+    return None
+
+
+def _is_named(path: str, fd: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path, follow_symlinks=False), os.fstat(fd))
+    except FileNotFoundError:
+        return False
+
+
+# ------------------------------------------------------------------------------------------------------------ one area
+
+
+class PosixArea:
+    """An open area in POSIX shared memory."""
+
+    backend = "posix"
+
+    def __init__(self, fd: int, name: str, readonly: bool, size: int) -> None:
+        self.fd = fd
+        self.name = name
+        self.readonly = readonly
+        self.size = size
+
+    def _trailer(self) -> Any:
+        trailer = _read_trailer(self.fd)
+        if trailer is None:
+            raise Error(errno.EPROTO, f"{_what(self.name)}: its last page was overwritten; rm {path_of(self.name)}")
+        return trailer
+
+    def info(self) -> AreaInfo:
+        """What its file and its trailer say."""
+        trailer = self._trailer()
+        named = _is_named(path_of(self.name), self.fd)
+        return _info(self.name, self.fd, trailer, stale=False, unlinked=not named)
+
+    def bind(self, semid: int, own: bool) -> None:
+        """Note the set in the trailer."""
+        trailer = self._trailer()
+        if trailer.semid >= 0:
+            raise Error(errno.EBUSY, f"{_what(self.name)}: set {trailer.semid} is bound to it already; make a new area")
+        if self.readonly:
+            raise failure(errno.EACCES, _what(self.name), f"bind set {semid}")
+        state = semaphore_set.SemaphoreSet(semid=semid).stat()
+        trailer.bind_flags = lib.SEMSHARE_BIND_OWN if own else 0
+        trailer.set_key = state.key & 0xFFFFFFFF
+        trailer.set_cuid = state.cuid
+        trailer.set_nsems = state.semaphores
+        trailer.semid = semid
+        _write_trailer(self.fd, trailer, lib.SEMSHARE_SHM_MAGIC)
+
+    def unlink(self) -> None:
+        """Remove the name, and the set if the area owns it. Without effect if that was done before."""
+        path = path_of(self.name)
+        if not _is_named(path, self.fd):
+            return
+        trailer = self._trailer()
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise failure(error.errno or 0, _what(self.name), "unlink") from error
+        _remove_set(trailer)
+
+    def close(self) -> None:
+        """Let go of it. Whoever is the last to do so removes it."""
+        if self.fd < 0:
+            return
+        path, fd = path_of(self.name), self.fd
+        self.fd = -1
+        # By a copy, whose flock is ours as long as it is open, the file can still be told from others.
+        try:
+            again = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:
+            os.close(fd)
+            return
+        try:
+            same = os.path.samestat(os.fstat(again), os.fstat(fd))
+            os.close(fd)
+            if same:
+                _remove_if_alone(path, again)
+        finally:
+            os.close(again)
+
+
+def _remove_if_alone(path: str, fd: int) -> bool:
+    """Remove an area if nobody uses it. `fd` is a description without a lock."""
+    for attempt in range(3):
+        if (mine := _alone(path, fd)) is not None:
+            break
+        # semshare ls may have looked just now.
+        time.sleep(POLL * attempt)
+    else:
+        return False
+    try:
+        trailer = _read_trailer(mine)
+        os.unlink(path)
+        if trailer is not None:
+            _remove_set(trailer)
+        return True
+    except OSError as error:
+        # Of another user, in a folder with the sticky bit: its owner, or semshare rm --stale, will.
+        if error.errno not in (errno.EPERM, errno.EACCES, errno.ENOENT):
+            raise
+        return False
+    finally:
+        os.close(mine)
+
+
+def _remove_set(trailer: Any) -> None:
+    """Remove the set that an area owns, if it is still the one that was bound."""
+    if trailer.semid < 0 or not trailer.bind_flags & lib.SEMSHARE_BIND_OWN:
+        return
+    try:
+        bound = semaphore_set.SemaphoreSet(semid=trailer.semid)
+        state = bound.stat()
+        if (state.key & 0xFFFFFFFF, state.cuid, state.semaphores) == (
+            trailer.set_key,
+            trailer.set_cuid,
+            trailer.set_nsems,
+        ):
+            bound.remove()
+    except Error:
+        pass  # it is gone, or not ours to remove
+
+
+def _info(name: str, fd: int, trailer: Any, *, stale: bool, unlinked: bool = False) -> AreaInfo:
+    state = os.fstat(fd)
+    return AreaInfo(
+        backend="posix",
+        name=name,
+        size=trailer.size,
+        mode=stat.S_IMODE(state.st_mode),
+        uid=state.st_uid,
+        gid=state.st_gid,
+        key=trailer.key,
+        created=state.st_mtime,
+        creator_pid=trailer.creator_pid,
+        semid=trailer.semid if trailer.semid >= 0 else None,
+        owns_set=bool(trailer.bind_flags & lib.SEMSHARE_BIND_OWN),
+        handles=_locks_on(state),
+        unlinked=unlinked,
+        stale=stale,
+    )
+
+
+def _locks_on(state: os.stat_result) -> int | None:
+    """Flocks on a file, as far as /proc/locks shows them; None if it shows nothing at all."""
+    wanted = f"{os.major(state.st_dev):02x}:{os.minor(state.st_dev):02x}:{state.st_ino}"
+    try:
+        with open("/proc/locks", encoding="ascii") as table:
+            return sum(1 for line in table if "FLOCK" in line and "->" not in line and wanted in line.split())
+    except OSError:
+        return None
+
+
+# -------------------------------------------------------------------------------------------------- create and attach
+
+
+def create(name: str, size: int, mode: int, taken_elsewhere: Callable[[], bool]) -> PosixArea:
+    """Make an area.
+
+    Args:
+        taken_elsewhere: asked once the name is ours here and before anybody can see the area: whether the module has
+            one of that name.
+
+    Raises:
+        NameExists: the name is taken.
+        Error: ENOSPC, there is no room in /dev/shm.
+    """
+    path = path_of(name)
+    deadline = time.monotonic() + CREATOR_LIMIT
+    while True:
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except FileExistsError:
+            if time.monotonic() > deadline or not _clear_unfinished(path):
+                raise _taken(name) from None
+            continue
+        except OSError as error:
+            raise failure(error.errno or 0, _what(name), "create") from error
+        complete = False
+        try:
+            _flock(fd, fcntl.LOCK_EX, CREATOR_LIMIT, name)
+            if not _is_named(path, fd):
+                continue  # somebody took us for dead
+            complete = _complete(fd, name, size, mode, taken_elsewhere)
+            if complete:
+                return PosixArea(fd, name, False, size)
+        finally:
+            if not complete:
+                if _is_named(path, fd):
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(path)
+                os.close(fd)
+
+
+def _complete(fd: int, name: str, size: int, mode: int, taken_elsewhere: Callable[[], bool]) -> bool:
+    """Fill the file and publish it. False: somebody removed it in the instant in which the lock is exchanged."""
+    try:
+        # All of it now: a full /dev/shm is an error here, and not a SIGBUS at some later store.
+        os.posix_fallocate(fd, 0, _rounded(size) + PAGE)
+    except OSError as error:
+        raise Error(
+            error.errno or 0,
+            f"{_what(name)}: {size} bytes: {error.strerror}; free some (semshare rm --stale), or enlarge it: "
+            f"mount -o remount,size=… {FOLDER}",
+        ) from error
+    _, pid, _, start = owner()
+    trailer = ffi.new("struct semshare_shm_trailer *")
+    trailer.abi_version = lib.SEMSHARE_ABI_VERSION
+    trailer.key = names.key_of(name)
+    trailer.size = size
+    trailer.creator_start = start
+    trailer.creator_pid = pid
+    trailer.creator_uid = os.getuid()
+    trailer.semid = -1
+    ffi.buffer(trailer.name)[:] = names.padded(name)
+    if taken_elsewhere():
+        raise NameExists(
+            errno.EEXIST,
+            f"area {name!r}: the kernel module has one of that name; attach it, choose another name, or remove it: "
+            f"semshare rm {name}",
+        )
+    os.fchmod(fd, mode)
+    _write_trailer(fd, trailer, lib.SEMSHARE_SHM_MAGIC)
+    # An exclusive lock does not turn into a shared one: it is given back and another taken. Who takes it in between
+    # finds a complete area that nobody uses, and may remove it.
+    _flock(fd, fcntl.LOCK_SH, CREATOR_LIMIT, name)
+    return _is_named(path_of(name), fd)
+
+
+def _taken(name: str) -> NameExists:
+    stale = any(area.name == name for area in stale_areas())
+    if stale:
+        advice = "nobody uses it any more, its last user was killed; remove it: semshare rm --stale"
+    else:
+        advice = f"attach it, choose another name, or remove it: semshare rm {name}"
+    return NameExists(errno.EEXIST, f"{_what(name)}: there is one; {advice}")
+
+
+def _clear_unfinished(path: str) -> bool:
+    """Remove a file whose creator died before the area was complete. False: it is something else."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    try:
+        state = os.fstat(fd)
+        if not stat.S_ISREG(state.st_mode):
+            return False
+        # Between its first two system calls a creator holds no lock.
+        while time.time() - state.st_ctime < BIRTH_LIMIT and state.st_size == 0:
+            time.sleep(POLL)
+            state = os.fstat(fd)
+        if (mine := _alone(path, fd)) is None:
+            # A living creator, or users. The first is worth waiting for: it may fail.
+            if _read_trailer(fd) is None and _is_named(path, fd):
+                time.sleep(POLL)
+                return True
+            return not _is_named(path, fd)
+        try:
+            if _read_trailer(mine) is not None or not _unfinished(mine):
+                return False
+            os.unlink(path)
+            return True
+        except OSError:
+            return False
+        finally:
+            os.close(mine)
+    finally:
+        os.close(fd)
+
+
+def attach(name: str, readonly: bool) -> PosixArea | None:
+    """Attach an area; None if there is none of that name.
+
+    Raises:
+        Denied: its mode does not allow it. AbiMismatch: made by another version. Error: the file is no area.
+    """
+    path = path_of(name)
+    deadline = time.monotonic() + BIRTH_LIMIT
+    while True:
+        try:
+            fd = os.open(path, (os.O_RDONLY if readonly else os.O_RDWR) | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise failure(error.errno or 0, _what(name), "attach") from error
+        keep = False
+        try:
+            _flock(fd, fcntl.LOCK_SH, CREATOR_LIMIT, name)
+            if not _is_named(path, fd):
+                continue  # removed while we waited: look again
+            trailer = _read_trailer(fd)
+            if trailer is None:
+                if not _unfinished(fd):
+                    raise Error(errno.EPROTO, f"{_what(name)}: this file is no area; use another name")
+                if time.monotonic() > deadline:
+                    return None  # its creator died, create() clears that away
+            else:
+                _check(trailer, name)
+                keep = True
+                return PosixArea(fd, name, readonly, trailer.size)
+        finally:
+            if not keep:
+                os.close(fd)
+        time.sleep(POLL)
+
+
+def _check(trailer: Any, name: str) -> None:
+    if trailer.abi_version != lib.SEMSHARE_ABI_VERSION:
+        raise AbiMismatch(
+            errno.EPROTO,
+            f"{_what(name)}: made by semshare with ABI version {trailer.abi_version}, this is "
+            f"{lib.SEMSHARE_ABI_VERSION}; install the same version for all who use it",
+        )
+    if bytes(ffi.buffer(trailer.name)) != names.padded(name):
+        raise Error(errno.EPROTO, f"{_what(name)}: its file was renamed; rename it back, or remove it")
+
+
+# ----------------------------------------------------------------------------------------------------------- listing
+
+
+def _files() -> Iterator[str]:
+    """The names of all files that can be areas."""
+    try:
+        entries = sorted(os.listdir(FOLDER))
+    except OSError:
+        return
+    for entry in entries:
+        name = entry[len(PREFIX) :]
+        if entry.startswith(PREFIX):
+            with contextlib.suppress(ValueError):
+                yield names.check(name)
+
+
+def list_areas() -> list[AreaInfo]:
+    """All areas in POSIX shared memory that this user may read."""
+    return [info for info, _ in _all()]
+
+
+def stale_areas() -> list[AreaInfo]:
+    """Those that nobody uses, and nobody will remove: their last users were killed."""
+    return [info for info, _ in _all() if info.stale]
+
+
+def _all() -> Iterator[tuple[AreaInfo, int]]:
+    """Each area, and a description of its file that is closed when the next is asked for."""
+    for name in _files():
+        path = path_of(name)
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:
+            continue
+        try:
+            mine = _alone(path, fd)
+            if mine is not None:
+                os.close(mine)
+            trailer = _read_trailer(fd)
+            if trailer is None:
+                if mine is None or not _unfinished(fd):
+                    continue
+                trailer = ffi.new("struct semshare_shm_trailer *", {"semid": -1, "key": names.key_of(name)})
+            yield _info(name, fd, trailer, stale=mine is not None), fd
+        finally:
+            os.close(fd)
+
+
+class Stale(NamedTuple):
+    """Something that nobody uses any more."""
+
+    kind: str
+    """ "area" or "lock"."""
+    name: str
+    detail: str
+
+
+def remove_stale(*, dry_run: bool = False) -> list[Stale]:
+    """Remove what killed processes left behind: areas with the sets that they own, and bare locks.
+
+    A lock is left behind when nobody has it open, nobody waits for it and whoever made it is dead.
+
+    Args:
+        dry_run: only say what would be removed.
+
+    Returns:
+        What was removed. What another user owns is left alone.
+    """
+    removed = []
+    for info, fd in _all():
+        if info.stale:
+            owned = f", its set {info.semid}" if info.owns_set and info.semid is not None else ""
+            unbound = _unbound_set(info)
+            if dry_run or _remove_if_alone(path_of(info.name), fd):
+                removed.append(Stale("area", info.name, f"{path_of(info.name)}{owned}"))
+                if unbound is not None and not dry_run:
+                    with contextlib.suppress(Error):
+                        unbound.remove()
+    removed += [Stale("lock", name, detail) for name, detail in _stale_locks(dry_run)]
+    return removed
+
+
+def _unbound_set(info: AreaInfo) -> semaphore_set.SemaphoreSet | None:
+    """The set of a ring whose maker was killed after making it and before binding it: never operated on."""
+    if info.semid is not None:
+        return None
+    try:
+        found = semaphore_set.SemaphoreSet(info.key)
+        state = found.stat()
+    except Error:
+        return None
+    return found if state.semaphores == lib.SEMSHARE_RING_NSEMS and not state.last_operation else None
+
+
+def _stale_locks(dry_run: bool) -> Iterator[tuple[str, str]]:
+    for state in segment.all_segments():
+        unused = state.size == lib.SEMSHARE_LOCK_SEGMENT_SIZE and state.key and not state.attached
+        if not unused or not is_dead(state.creator):
+            continue
+        companion = segment.attach(state.shmid)
+        if companion is None:
+            continue
+        try:
+            if companion.magic != lib.SEMSHARE_LOCK_MAGIC:
+                continue
+            name = companion.name or f"key {state.key:#x}"
+            try:
+                found: semaphore_set.SemaphoreSet | None = semaphore_set.SemaphoreSet(semid=companion.semid)
+                assert found is not None
+                if found.key & 0xFFFFFFFF != state.key:
+                    found = None
+                elif found.value(0) != 1 or found.waiters(0) or found.zero_waiters(0):
+                    continue  # somebody holds it, by a plain program perhaps
+            except Removed:
+                found = None
+            except Error:
+                continue
+            # Behind all looks: whoever attached since then uses it.
+            now = segment.state_of(state.shmid)
+            if now is None or now.attached > 1:
+                continue
+            if not dry_run:
+                try:
+                    if found is not None:
+                        found.remove()
+                except Error:
+                    continue
+                companion.remove()
+            yield name, f"segment {state.shmid}" + (f", set {found.semid}" if found is not None else "")
+        finally:
+            companion.close()
+
+
+def find(name: str) -> AreaInfo:
+    """The area of that name in POSIX shared memory.
+
+    Raises:
+        NotFound: there is none.
+    """
+    for info in list_areas():
+        if info.name == name:
+            return info
+    raise NotFound(errno.ENOENT, f"{_what(name)}: there is none; semshare ls shows what there is")

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: MIT
+"""The main job in the machine: kernel threads, Python processes and a plain program around one lock and one buffer."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from semshare.shm import list_areas
+
+LIMIT = 240
+
+pytestmark = pytest.mark.skipif(not os.path.exists("/dev/semshare-demo"), reason="semshare_demo is not loaded")
+
+
+def demo(*arguments: str) -> tuple[int, dict]:
+    ended = subprocess.run(["semshare", "demo", "--json", *arguments], capture_output=True, text=True, timeout=LIMIT)
+    assert ended.stderr == ""
+    return ended.returncode, json.loads(ended.stdout)
+
+
+def areas() -> set[str]:
+    return {area.name for area in list_areas()}
+
+
+def sets() -> list[str]:
+    return Path("/proc/sysvipc/sem").read_text().splitlines()[1:]
+
+
+def demo_threads() -> list[str]:
+    names = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                names.append((entry / "comm").read_text().strip())
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+    return [name for name in names if name.startswith("semshare_demo/")]
+
+
+def eventually(condition, limit: float = 10.0) -> bool:
+    deadline = time.monotonic() + limit
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left():
+    before = areas(), sets()
+    yield
+    assert eventually(lambda: (areas(), sets()) == before), (areas(), sets(), before)
+    assert not demo_threads()
+
+
+def test_six_parties_add_up():
+    status, result = demo("--seconds", "2")
+    assert (status, result["reasons"]) == (0, [])
+    kinds = [producer["kind"] for producer in result["producers"]]
+    assert kinds == ["kernel", "kernel", "python", "python", "plain"]
+    assert all(producer["sent"] == producer["received"] > 0 for producer in result["producers"])
+    counter = result["counter"]
+    assert counter["expected"] == counter["counted"] > 0
+    assert len(counter["parties"]) == 6 and all(counter["parties"].values())
+    assert result["machine"]["backend"] == "module"
+    assert result["lock"]["parties"] == 5
+
+
+def test_a_number_of_records():
+    status, result = demo("--records", "300", "--kernel-producers", "3", "--producers", "1", "--no-watch")
+    assert (status, result["reasons"]) == (0, [])
+    assert [producer["sent"] for producer in result["producers"]] == [300] * 5
+    assert result["counter"]["counted"] == 6 * 300
+
+
+def test_without_the_lock_it_does_not_add_up():
+    status, result = demo("--unlocked", "--seconds", "1", "--no-watch")
+    assert (status, result["ok"]) == (0, True)
+    assert sum(producer["lost"] + producer["torn"] for producer in result["producers"]) > 0
+    assert result["counter"]["counted"] < result["counter"]["expected"]
+
+
+def test_posix_shared_memory_works_beside_the_module():
+    status, result = demo("--backend", "posix", "--records", "100", "--no-watch")
+    assert (status, result["reasons"]) == (0, [])
+    assert result["machine"]["backend"] == "posix"
+    assert not any(producer["kind"] == "kernel" for producer in result["producers"])
+
+
+@pytest.mark.skipif("exec" not in areas(), reason="semshare_exec is not loaded")
+def test_the_demo_ends_with_program_starts():
+    status, result = demo("--records", "50")
+    assert (status, result["reasons"]) == (0, [])
+    assert [os.path.basename(start["path"]) for start in result["exec"]] == ["true", "uname", "sh"]
+
+
+def test_ctrl_c_gives_the_report_so_far():
+    process = started()
+    os.killpg(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=LIMIT)
+    result = json.loads(output)
+    assert (process.returncode, result["interrupted"]) == (130, "SIGINT")
+    assert all(producer["sent"] == producer["received"] for producer in result["producers"])
+
+
+def test_a_killed_parent_leaves_nothing():
+    """The module removes area, set and threads with their last reference."""
+    process = started()
+    process.kill()
+    process.communicate(timeout=LIMIT)
+    assert eventually(lambda: not demo_threads())
+
+
+def started() -> subprocess.Popen:
+    process = subprocess.Popen(
+        ["semshare", "demo", "--json", "--seconds", "600", "--name", "vm-demo"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert eventually(lambda: len(demo_threads()) == 2, 120)
+    return process
