@@ -188,7 +188,7 @@ static void area_unlink(struct semshare_area *area)
 {
 	lockdep_assert_held(&areas_mutex);
 	if (area->linked) {
-		area->linked = false;
+		WRITE_ONCE(area->linked, false);	/* read by LIST without the mutex */
 		hash_del(&area->by_name);
 	}
 }

@@ -56,63 +56,71 @@ struct kernel_function {
 	bool found;
 };
 
-#define CALLED_AS(call) .key = &STATIC_CALL_KEY(call), .trampoline = STATIC_CALL_TRAMP_ADDR(call)
-
 static struct kernel_function functions[SEMSHARE_FN_COUNT] = {
 	[SEMSHARE_FN_DO_SEMTIMEDOP] = {
 		.name = "__do_semtimedop",
 		.needed_for = "everything",
 		.essential = true,
-		CALLED_AS(semshare_do_semtimedop),
+		.key = &STATIC_CALL_KEY(semshare_do_semtimedop),
+		.trampoline = STATIC_CALL_TRAMP_ADDR(semshare_do_semtimedop),
 	},
 	[SEMSHARE_FN_SEMGET] = {
 		.name = "ksys_semget",
 		.needed_for = "everything",
 		.essential = true,
-		CALLED_AS(semshare_ksys_semget),
+		.key = &STATIC_CALL_KEY(semshare_ksys_semget),
+		.trampoline = STATIC_CALL_TRAMP_ADDR(semshare_ksys_semget),
 	},
 	[SEMSHARE_FN_PUT_IPC_NS] = {
 		.name = "put_ipc_ns",
 		.needed_for = "everything",
 		.essential = true,
 		.inlined = !IS_ENABLED(CONFIG_IPC_NS),
-		CALLED_AS(semshare_put_ipc_ns),
+		.key = &STATIC_CALL_KEY(semshare_put_ipc_ns),
+		.trampoline = STATIC_CALL_TRAMP_ADDR(semshare_put_ipc_ns),
 	},
 	[SEMSHARE_FN_SEMCTL_SETVAL] = {
 		.name = "semctl_setval",
 		.needed_for = "semctl SETVAL",
-		CALLED_AS(semshare_semctl_setval),
+		.key = &STATIC_CALL_KEY(semshare_semctl_setval),
+		.trampoline = STATIC_CALL_TRAMP_ADDR(semshare_semctl_setval),
 	},
 	[SEMSHARE_FN_SEMCTL_MAIN] = {
 		.name = "semctl_main",
 		.needed_for = "semctl GETALL SETALL GETVAL GETPID GETNCNT GETZCNT",
-		CALLED_AS(semshare_semctl_main),
+		.key = &STATIC_CALL_KEY(semshare_semctl_main),
+		.trampoline = STATIC_CALL_TRAMP_ADDR(semshare_semctl_main),
 	},
 	[SEMSHARE_FN_SEMCTL_DOWN] = {
 		.name = "semctl_down",
 		.needed_for = "semctl IPC_SET IPC_RMID, BIND_OWN",
-		CALLED_AS(semshare_semctl_down),
+		.key = &STATIC_CALL_KEY(semshare_semctl_down),
+		.trampoline = STATIC_CALL_TRAMP_ADDR(semshare_semctl_down),
 	},
 	[SEMSHARE_FN_SEMCTL_STAT] = {
 		.name = "semctl_stat",
 		.needed_for = "semctl *_STAT GETALL SETALL, binding a set",
-		CALLED_AS(semshare_semctl_stat),
+		.key = &STATIC_CALL_KEY(semshare_semctl_stat),
+		.trampoline = STATIC_CALL_TRAMP_ADDR(semshare_semctl_stat),
 	},
 	[SEMSHARE_FN_SECURITY_SEM_SEMCTL] = {
 		.name = "security_sem_semctl",
 		.needed_for = "semctl IPC_INFO SEM_INFO",
 		.inlined = !IS_ENABLED(CONFIG_SECURITY),
-		CALLED_AS(semshare_security_sem_semctl),
+		.key = &STATIC_CALL_KEY(semshare_security_sem_semctl),
+		.trampoline = STATIC_CALL_TRAMP_ADDR(semshare_security_sem_semctl),
 	},
 	[SEMSHARE_FN_MM_ALLOC] = {
 		.name = "mm_alloc",
 		.needed_for = "semctl GETALL, and SETALL from kernel threads",
-		CALLED_AS(semshare_mm_alloc),
+		.key = &STATIC_CALL_KEY(semshare_mm_alloc),
+		.trampoline = STATIC_CALL_TRAMP_ADDR(semshare_mm_alloc),
 	},
 	[SEMSHARE_FN_ARCH_PICK_MMAP_LAYOUT] = {
 		.name = "arch_pick_mmap_layout",
 		.needed_for = "semctl GETALL, and SETALL from kernel threads",
-		CALLED_AS(semshare_arch_pick_mmap_layout),
+		.key = &STATIC_CALL_KEY(semshare_arch_pick_mmap_layout),
+		.trampoline = STATIC_CALL_TRAMP_ADDR(semshare_arch_pick_mmap_layout),
 	},
 };
 

@@ -30,12 +30,19 @@
 #define RING_BATCH_MAX	1024
 #define RING_FRUITLESS	64
 
-static unsigned int rings_broken;
-module_param(rings_broken, uint, 0444);
-MODULE_PARM_DESC(rings_broken, "rings found broken so far (read-only)");
+/* Read-only in /sys/module/semshare/parameters. */
+static atomic_t rings_broken = ATOMIC_INIT(0);
+static atomic_t rings_repaired = ATOMIC_INIT(0);
 
-static unsigned int rings_repaired;
-module_param(rings_repaired, uint, 0444);
+static int counter_get(char *buffer, const struct kernel_param *kp)
+{
+	return sysfs_emit(buffer, "%d\n", atomic_read(kp->arg));
+}
+
+static const struct kernel_param_ops counter_ops = { .get = counter_get };
+module_param_cb(rings_broken, &counter_ops, &rings_broken, 0444);
+MODULE_PARM_DESC(rings_broken, "rings found broken so far (read-only)");
+module_param_cb(rings_repaired, &counter_ops, &rings_repaired, 0444);
 MODULE_PARM_DESC(rings_repaired, "times a ring's last owner was found dead inside (read-only)");
 
 /* ------------------------------------------------------------------ states */
@@ -59,7 +66,7 @@ static void ring_break(struct semshare_ring *ring, const char *why)
 	WRITE_ONCE(control->state, SEMSHARE_RING_BROKEN);
 	if (xchg(&ring->area->ring.broken, true))
 		return;
-	WRITE_ONCE(rings_broken, rings_broken + 1);
+	atomic_inc(&rings_broken);
 	trace_ring_broken(ring->area->name, head, tail);
 	pr_warn_ratelimited("area %s: its ring is broken, %s (head %llu, tail %llu): make a new one\n",
 			    ring->area->name, why, head, tail);
@@ -109,7 +116,7 @@ static int ring_enter(struct semshare_ring *ring, ktime_t deadline)
 		return err;
 	if (died) {
 		err = semshare_ring_repair(&ring->view);
-		WRITE_ONCE(rings_repaired, rings_repaired + 1);
+		atomic_inc(&rings_repaired);
 		trace_ring_repair(ring->area->name, err);
 		if (err)
 			ring_break(ring, "its cursors cannot be repaired");
@@ -533,6 +540,7 @@ static int ring_share(struct semshare_ring *ring)
 	view->data = ring->area->data + SEMSHARE_RING_CONTROL_SIZE;
 	view->capacity = shared->capacity;
 	view->max_payload = shared->max_payload;
+	ring->lock.state = &view->control->lock;
 	return 0;
 }
 
@@ -548,7 +556,6 @@ static int ring_use_set(struct semshare_ring *ring)
 	lock->ns = ring->area->ns;
 	lock->semid = ring->area->semid;
 	lock->facts = ring->area->facts;
-	lock->state = &ring->view.control->lock;
 	lock->name = ring->area->name;
 	if (!semshare_sem_same(lock->ns, lock->semid, &lock->facts))
 		return -EIDRM;
@@ -582,9 +589,9 @@ struct semshare_ring *semshare_ring_open(struct semshare_area *area, u32 flags)
 	ring->area = area;
 	ring->flags = flags;
 	mutex_lock(&area->mutex);
-	err = ring_share(ring);
-	if (!err && ring_is_locked(ring))
-		err = ring_use_set(ring);
+	err = ring_is_locked(ring) ? ring_use_set(ring) : 0;
+	if (!err)
+		err = ring_share(ring);
 	mutex_unlock(&area->mutex);
 	if (err) {
 		kfree(ring);

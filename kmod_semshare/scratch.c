@@ -33,6 +33,7 @@
 #include <linux/mutex.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
+#include <linux/sizes.h>
 #include <linux/uaccess.h>
 #include <linux/vmalloc.h>
 #include <linux/workqueue.h>
@@ -42,6 +43,9 @@
 #include "scratch.h"
 
 #define NO_VALUE	0xffff		/* SEMVMX is 0x7fff */
+
+/* What stays mapped between calls: enough for SEMMSL as it is by default. */
+#define SPACE_KEPT	SZ_64K
 
 /**
  * struct values_call - one GETALL or SETALL
@@ -82,22 +86,31 @@ static int semctl_main_at(const struct values_call *call, void __user *at)
 
 /* ------------------------------------------------- in the module's own space */
 
+static int unmap_space(void)
+{
+	if (space_size && vm_munmap(space_address, space_size))
+		return -ENOMEM;
+	space_size = 0;
+	return 0;
+}
+
 /* Have @size bytes mapped at space_address.  The caller has space as its mm. */
 static int map_space(size_t size)
 {
 	unsigned long address;
+	int error;
 
 	if (size <= space_size)
 		return 0;
-	if (space_size && vm_munmap(space_address, space_size))
-		return -ENOMEM;
-	space_size = 0;
-	address = vm_mmap(NULL, 0, PAGE_ALIGN(size), PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_ANONYMOUS, 0);
+	error = unmap_space();
+	if (error)
+		return error;
+	size = max_t(size_t, PAGE_ALIGN(size), SPACE_KEPT);
+	address = vm_mmap(NULL, 0, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, 0);
 	if (IS_ERR_VALUE(address))
 		return -ENOMEM;
 	space_address = address;
-	space_size = PAGE_ALIGN(size);
+	space_size = size;
 	return 0;
 }
 
@@ -124,6 +137,8 @@ static int call_in_space(struct values_call *call)
 		error = semctl_main_at(call, at);
 	if (!error && call->cmd == GETALL)
 		error = copy_from_user(call->image, at, call->size) ? -ENOMEM : 0;
+	if (space_size > SPACE_KEPT)
+		unmap_space();
 
 	kthread_unuse_mm(space);
 	if (borrowed)
@@ -222,7 +237,7 @@ static bool are_valid(const u16 *values, unsigned int count)
  * @values: @count values in kernel memory
  * @count: semaphores in the set, as found just now; at least 1
  *
- * Context: process context, may sleep; a process must not hold its mmap_lock.
+ * Context: process context, may sleep; the caller holds no mmap_lock.
  * Return: 0; -EIDRM if the set was removed, or became one of another size, in
  * between; -EOPNOTSUPP if this kernel lacks a function; -ENOMEM; or what the
  * kernel's semctl_main() answers.

@@ -296,32 +296,38 @@ static int sem_down(struct ipc_namespace *ns, int semid, int cmd, const struct s
 	return static_call(semshare_semctl_down)(ns, semid, cmd, &ds);
 }
 
-/*
- * How many semaphores a set has, without any right to it: SETALL needs no
- * right to read, and the right to anything is checked by what follows.
- */
-static int sem_count(struct ipc_namespace *ns, int semid, unsigned int *count)
+/* The set's data with the kernel's credentials, ids in the initial user namespace. */
+static int stat_as_kernel(struct ipc_namespace *ns, int semid, struct semid64_ds *ds)
 {
-	struct semid64_ds ds;
-	const struct cred *old = override_creds(kernel_cred);
-	int error = sem_stat(ns, semid, IPC_STAT, &ds);
+	const struct cred *old;
+	int error;
 
+	if (semid < 0)
+		return -EINVAL;
+	old = override_creds(kernel_cred);
+	error = sem_stat(ns, semid, IPC_STAT, ds);
 	revert_creds(old);
-	if (!error)
-		*count = ds.sem_nsems;
 	return error;
 }
 
-static int sem_values(struct ipc_namespace *ns, int semid, int cmd, unsigned short *values)
+/*
+ * GETALL and SETALL.  The size of the set is asked for with the kernel's
+ * credentials, because SETALL needs no right to read; the right to what
+ * follows is checked there, with the caller's.
+ */
+static int sem_values(struct ipc_namespace *ns, int semid, int cmd, unsigned short *values,
+		      const unsigned int *expected)
 {
-	unsigned int count;
-	int error = sem_count(ns, semid, &count);
+	struct semid64_ds ds;
+	int error = stat_as_kernel(ns, semid, &ds);
 
 	if (error)
 		return error;
+	if (expected && *expected != ds.sem_nsems)
+		return -EINVAL;
 	if (!values)
 		return -EFAULT;
-	return semshare_scratch_semctl(ns, semid, cmd, values, count);
+	return semshare_scratch_semctl(ns, semid, cmd, values, ds.sem_nsems);
 }
 
 /**
@@ -335,8 +341,8 @@ static int sem_values(struct ipc_namespace *ns, int semid, int cmd, unsigned sho
  *
  * GETALL and SETALL move as many values as the set has semaphores: a caller
  * that cannot be sure how many that are uses semshare_semctl_values().  Both
- * are atomic.  SETALL by a process takes its mmap_lock and some of its address
- * space (-ENOMEM if that is not to be had).
+ * are atomic.  The caller must not hold the mmap_lock of a process.  SETALL by a
+ * process needs some of its address space and a file (-ENOMEM, -ENFILE).
  *
  * GETPID answers as the caller sees it: a kernel thread sees ids of the initial
  * pid namespace, and a process in a container sees a kernel thread as 0.
@@ -367,7 +373,7 @@ int semshare_semctl(struct ipc_namespace *ns, int semid, int semnum, int cmd,
 		return sem_stat(ns, semid, cmd, arg.buf);
 	case GETALL:
 	case SETALL:
-		return sem_values(ns, semid, cmd, arg.array);
+		return sem_values(ns, semid, cmd, arg.array, NULL);
 	case GETVAL:
 	case GETPID:
 	case GETNCNT:
@@ -407,35 +413,15 @@ EXPORT_SYMBOL_GPL(semshare_semctl);
 int semshare_semctl_values(struct ipc_namespace *ns, int semid, int cmd,
 			   unsigned short *values, unsigned int count)
 {
-	unsigned int found;
-	int error;
-
 	if (!may_sleep(_RET_IP_))
 		return -EOPNOTSUPP;
 	if (!ns || semid < 0 || (cmd != GETALL && cmd != SETALL))
 		return -EINVAL;
-	error = sem_count(ns, semid, &found);
-	if (error)
-		return error;
-	if (found != count)
-		return -EINVAL;
-	if (!values)
-		return -EFAULT;
-	return semshare_scratch_semctl(ns, semid, cmd, values, count);
+	return sem_values(ns, semid, cmd, values, &count);
 }
 EXPORT_SYMBOL_GPL(semshare_semctl_values);
 
 /* -------------------------------------------------- for the rest of semshare */
-
-/* The set's data with the kernel's credentials, ids in the initial user namespace. */
-static int stat_as_kernel(struct ipc_namespace *ns, int semid, struct semid64_ds *ds)
-{
-	const struct cred *old = override_creds(kernel_cred);
-	int error = semid < 0 ? -EINVAL : sem_stat(ns, semid, IPC_STAT, ds);
-
-	revert_creds(old);
-	return error;
-}
 
 /**
  * semshare_sem_facts - what a set can be recognised by

@@ -155,7 +155,7 @@ static struct exec_queue *oldest_queue(void)
 
 static void pass_on(const struct semshare_exec_record *record)
 {
-	/* Whether to wait: a full ring that nobody reads is waited for only once. */
+	/* Shorter once the ring was full: maybe nobody reads it.  Its lock takes a moment too. */
 	static long timeout = PUT_TIMEOUT;
 	static bool dead;
 	int err = -EPROTO;
@@ -164,7 +164,7 @@ static void pass_on(const struct semshare_exec_record *record)
 		err = semshare_ring_put(ring, SEMSHARE_EXEC_RECORD_TYPE, record,
 					offsetof(struct semshare_exec_record, path) +
 					record->path_size, timeout);
-	timeout = err ? 0 : PUT_TIMEOUT;
+	timeout = err ? 1 : PUT_TIMEOUT;
 	if (!err)
 		return;
 	atomic64_inc(&missed);

@@ -236,8 +236,7 @@ static void *get_buffer(const struct semshare_test_call *in)
  * @semid: the set
  * @semnum: the semaphore
  * @task: the thread
- * @result: what the operation returned
- * @returned: it has returned, and not because the thread was stopped
+ * @result: what the operation returned: -EINTR if the thread was stopped
  */
 struct sleeper {
 	struct ipc_namespace *ns;
@@ -245,7 +244,6 @@ struct sleeper {
 	u32 semnum;
 	struct task_struct *task;
 	int result;
-	bool returned;
 };
 
 /**
@@ -266,7 +264,6 @@ static int sleeper_run(void *data)
 	struct sembuf take = { .sem_num = sleeper->semnum, .sem_op = -1 };
 
 	sleeper->result = semshare_semop(sleeper->ns, sleeper->semid, &take, 1);
-	sleeper->returned = !kthread_should_stop();
 	wait_for_stop();
 	return 0;
 }
@@ -307,7 +304,7 @@ static void stop_sleepers(struct sleepers *sleepers, u32 *returned, s32 *result)
 		struct sleeper *sleeper = sleepers->sleeper[i];
 
 		kthread_stop(sleeper->task);
-		*returned += sleeper->returned;
+		*returned += sleeper->result != -EINTR;
 		if (i == 0)
 			*result = sleeper->result;
 		kfree(sleeper);

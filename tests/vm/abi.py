@@ -45,7 +45,7 @@ def errno_of(function, *arguments, **keywords):
     try:
         function(*arguments, **keywords)
     except OSError as error:
-        return errno.errorcode[error.errno]
+        return "EDEADLK" if error.errno == errno.EDEADLK else errno.errorcode[error.errno]
     return None
 
 
@@ -259,7 +259,7 @@ class Ring:
         died = epoch & 1
         self.epoch = epoch + (2 if died else 1) & 0xFFFFFFFF
         self.set32(AT_EPOCH, self.epoch)
-        struct.pack_into("IIIQ", self.memory, AT_OWNER_KIND, 1, os.getpid(), os.getpid(), start_time())
+        struct.pack_into("=IIIQ", self.memory, AT_OWNER_KIND, 1, os.getpid(), os.getpid(), start_time())
         if died:
             self.set64(AT_DEATHS, self.get64(AT_DEATHS) + 1)
             self.set64(AT_REPAIRS, self.get64(AT_REPAIRS) + 1)

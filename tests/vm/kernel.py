@@ -123,9 +123,8 @@ class SystemCalls(Caller):
         return syscall("semtimedop", semid, address(ops), nsops, address(spec))
 
     def semctl(self, semid, number, command, argument=None):
-        if isinstance(argument, (ctypes.Array, ctypes.Structure)):
-            argument = address(argument)
-        return syscall("semctl", semid, number, command, argument)
+        word = address(argument) if isinstance(argument, (ctypes.Array, ctypes.Structure)) else argument
+        return syscall("semctl", semid, number, command, word)
 
 
 class Call(ctypes.Structure):
@@ -181,7 +180,7 @@ class Device:
         fcntl.ioctl(self.fd, SLEEP, bytes(Sleep(semid, number, threads)))
 
     def wake(self):
-        """Stop them: how many had returned before, and what the first one's P answered."""
+        """Stop them: how many did not need it, and what the first one's P answered."""
         sleep = Sleep()
         fcntl.ioctl(self.fd, WAKE, sleep)
         return sleep.returned, sleep.result
@@ -339,4 +338,6 @@ def eventually(condition, seconds=10.0):
 
 def name_of(result):
     """A result as a person reads it."""
+    if result == -errno.EOPNOTSUPP:  # Python knows it by its other name
+        return "-EOPNOTSUPP"
     return f"-{errno.errorcode[-result]}" if isinstance(result, int) and -4096 < result < 0 else str(result)

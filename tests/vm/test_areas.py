@@ -376,6 +376,26 @@ def test_fork_keeps_the_map():
             os.close(fd)
 
 
+def test_largest_area():
+    size = 256 << 20
+    with Handle().create("largest", size) as handle:
+        memory = handle.map()
+        memory[-1:] = b"x"
+        assert memory[size // 2] == 0 and memory[-1] == ord("x")
+        memory.close()
+
+
+def test_map_of_a_process_that_locks_its_memory():
+    def locker():
+        check(libc.mlockall(3))
+        with Handle().create("locked", 16 * PAGE) as handle:
+            memory = handle.map()
+            memory[:] = b"x" * len(memory)
+            memory.close()
+
+    in_child(locker)
+
+
 # Rights
 
 
@@ -738,7 +758,7 @@ def test_kernel_client_takes_only_handles_that_may():
         assert errno_of(demo.start, null) == "EINVAL"
         assert errno_of(demo.start, empty.fd) == "EBADFD"
         assert errno_of(demo.start, reader.fd) == "EACCES"
-        assert errno_of(demo.start, handle.fd) == "EAGAIN"  # no ring in it
+        assert errno_of(demo.start, handle.fd) == "ENXIO"  # no set bound to it
         os.close(null)
         assert handle.info()["kernel_users"] == 0
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from semshare.shm import list_areas
+from semshare.area import list_areas
+from semshare.semaphore_set import all_sets
 
 LIMIT = 240
 
@@ -29,8 +30,8 @@ def areas() -> set[str]:
     return {area.name for area in list_areas()}
 
 
-def sets() -> list[str]:
-    return Path("/proc/sysvipc/sem").read_text().splitlines()[1:]
+def sets() -> list[int]:
+    return [semid for semid, _ in all_sets()]
 
 
 def demo_threads() -> list[str]:

@@ -172,7 +172,7 @@ def ordinary_life(caller, key):
     note("SEM_STAT_ANY", (stat(caller, index, SEM_STAT_ANY)[0] == semid, stat(caller, index, SEM_STAT_ANY)[1]))
     for name, command in ("IPC_INFO", IPC_INFO), ("SEM_INFO", SEM_INFO):
         info = Seminfo()
-        note(name, (caller.semctl(0, 0, command, info), info.all()))
+        note(name, (caller.semctl(0, 0, command, info) == index, info.all()))
     note("IPC_RMID", caller.semctl(semid, 0, IPC_RMID))
     note("of one that is gone", [caller.semctl(semid, 0, command) for command in (GETVAL, IPC_RMID)])
     note("P on one that is gone", caller.semop(semid, [(0, -1)]))
@@ -652,6 +652,47 @@ def test_nothing_stays_mapped_in_the_process(process):
     assert before == after == []
 
 
+def test_a_child_forked_in_the_middle_inherits_nothing(process):
+    semid = new_set(32000)
+    stop = threading.Event()
+
+    def change():
+        while not stop.is_set():
+            process.setall(semid, [1] * 32000)
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    inherited = []
+    try:
+        for _ in range(60):
+            pid = os.fork()
+            if pid == 0:
+                os._exit("semshare" in pathlib.Path("/proc/self/maps").read_text())
+            inherited.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    finally:
+        stop.set()
+        thread.join()
+    assert not any(inherited)
+
+
+def test_killing_processes_in_the_middle_leaves_nothing(device):
+    """What a kill leaves mapped or referenced would keep the module from being unloaded, or the set from changing."""
+    semid = new_set(3000)
+    for number in range(60):
+        caller = EntryPoints(device, list(CONTEXTS.values())[number % len(CONTEXTS)])
+
+        def work(caller=caller):
+            while True:
+                caller.setall(semid, [1] * 3000)
+                caller.getall(semid, 3000)
+
+        with kernel.child(work):
+            time.sleep(0.002 + 0.0007 * number)
+    assert system.setall(semid, [0] * 3000) == 0
+    for context in CONTEXTS.values():
+        assert EntryPoints(device, context).getall(semid, 3000) == [0] * 3000
+
+
 # --------------------------------------------------------------- ends of a sleep
 
 
@@ -737,9 +778,9 @@ def test_a_call_acts_in_the_namespace_it_names(device):
         if libc.unshare(CLONE_NEWIPC):
             return "no namespaces here"
         absent = system.semget(key, 1, 0)
+        # With the same id in both a wrong namespace answers with a wrong value, not with EINVAL.
+        pathlib.Path("/proc/sys/kernel/sem_next_id").write_text(str(outside))
         semid = system.semget(key, 1, IPC_CREAT | 0o600)
-        while semid != outside and semid < outside:  # the same id: a wrong namespace would not be seen as EINVAL
-            semid = system.semget(IPC_PRIVATE, 1, 0o600)
         system.semctl(semid, 0, SETVAL, 22)
         answers = [absent == -errno.ENOENT, semid == outside]
         for context in kernel.PROCESS, kernel.KTHREAD, kernel.WORKQUEUE:
@@ -763,7 +804,6 @@ def test_a_call_acts_in_the_namespace_it_names(device):
 
     expected = [True, True, *[[22, 11], [[22], [11], [11]], [0, 0, 0], [0]] * 3]
     expected += ["-EXDEV", True, "-EXDEV", "0", "-EXDEV", True]
-    # The fresh namespace's first ids are its own, so make `outside` one that it can reach.
     assert kernel.in_child(inside) == str(expected)
     assert system.semctl(outside, 0, GETVAL) == 11
 
@@ -811,6 +851,39 @@ def test_a_namespace_lives_as_long_as_a_thread_sleeps_in_it(_module):
     assert kernel.eventually(lambda: sleeping() == 0, 1)
     os.close(reader)
     os.close(writer)
+
+
+def test_namespaces_are_not_leaked(_module):
+    """With room for a few, many can be made one after the other, used in every context, and left by a kill."""
+    limit = pathlib.Path("/proc/sys/user/max_ipc_namespaces")
+    before = limit.read_text()
+    reader, writer = os.pipe()
+
+    def inside():
+        if not kernel.eventually(lambda: libc.unshare(CLONE_NEWIPC) == 0, 5):
+            os.write(writer, b"!")
+            return
+        device = kernel.Device()
+        semid = system.semget(IPC_PRIVATE, 300, 0o600)
+        for context in CONTEXTS.values():
+            caller = EntryPoints(device, context)
+            caller.setall(semid, [0] * 300)
+            caller.getall(semid, 300)
+            caller.semctl(semid, 0, IPC_INFO, Seminfo())
+            caller.semtimedop(semid, [(0, -1)], 0, 1000)
+        device.sleep(semid, 0, threads=2)
+        os.write(writer, b"x")
+        signal.pause()
+
+    try:
+        limit.write_text("4\n")
+        for _ in range(12):
+            with kernel.child(inside):
+                assert os.read(reader, 1) == b"x", "no more namespaces: those of before are still there"
+    finally:
+        limit.write_text(before)
+        os.close(reader)
+        os.close(writer)
 
 
 # ----------------------------------------------------------- loading and unloading

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from semshare.shm import list_areas
+from semshare.area import list_areas
 
 LIMIT = 120
 
@@ -58,7 +58,7 @@ def test_it_ends_after_so_many():
 
 def test_it_ends_after_so_many_seconds():
     process = watching("--seconds", "1")
-    output, errors = process.communicate(timeout=LIMIT)
+    _, errors = process.communicate(timeout=LIMIT)
     assert (process.returncode, errors) == (0, "")
 
 

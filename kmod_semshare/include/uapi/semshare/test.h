@@ -81,7 +81,7 @@ struct semshare_test_call {
  * @id: SLEEP: semid
  * @number: SLEEP: the semaphore
  * @threads: SLEEP: kernel threads to start, each asleep in one P
- * @returned: WAKE, out: threads whose P had returned before they were stopped
+ * @returned: WAKE, out: threads whose P was not ended by stopping them
  * @result: WAKE, out: what the first P returned
  * @reserved: 0
  *
