@@ -305,7 +305,8 @@ def _open(key: int, name: str | None, create: bool, mode: int) -> tuple[int, Seg
     while True:
         if time.monotonic() > deadline:
             raise Timeout(errno.ETIMEDOUT, f"{what}: it is made and removed all the time; who does that? Try again")
-        semid = lib.semget(signed, 0, 0)
+        # Asking for the right to alter it: who may not gets EACCES now, and not at the first acquire().
+        semid = lib.semget(signed, 0, 0o200)
         if semid >= 0:
             if not _wait_published(semid, signed, what, create):
                 continue

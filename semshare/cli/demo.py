@@ -7,9 +7,8 @@ import json
 import os
 
 import click
-from rich.console import Console
 
-from semshare.cli.group import Failure
+from semshare.cli.group import Failure, wide_console
 from semshare.demo import report
 from semshare.demo.kernel import DEVICE
 from semshare.demo.run import Settings, conduct, kernel_threads_here
@@ -108,6 +107,6 @@ def command(
     if as_json:
         click.echo(json.dumps(result.as_dict()))
     else:
-        report.show(result, Console(highlight=False))
+        report.show(result, wide_console())
     if not result.ok:
         raise SystemExit(INTERRUPTED.get(result.interrupted or "", 1))

@@ -14,14 +14,13 @@ from importlib import metadata
 from pathlib import Path
 
 import click
-import sysv_ipc
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from semshare import Error, NotFound, _abi, _native, device, shm
 from semshare._abi import ffi, lib
 from semshare.area import list_areas
+from semshare.cli.group import wide_console
 from semshare.demo import kernel, program_start
 
 YES, NO, NOTE = "yes", "no", "note"
@@ -69,7 +68,7 @@ def _show(findings: list[Finding]) -> None:
             Text(finding.found),
             Text(finding.advice),
         )
-    Console(highlight=False).print(table)
+    wide_console().print(table)
 
 
 def examine() -> Iterator[Finding]:
@@ -127,7 +126,7 @@ def _semaphores() -> Iterator[Finding]:
 
 def _semget_advice(code: int) -> str:
     if code == errno.ENOSPC:
-        return "no set is left: ipcs -s lists them, semshare rm --stale removes ours; sysctl kernel.sem raises the limit"
+        return "no set is left: ipcs -s lists them, semshare rm --stale removes ours; sysctl kernel.sem limits them"
     if code in (errno.ENOSYS, errno.EPERM, errno.EACCES):
         return "a kernel without CONFIG_SYSVIPC, or a sandbox (seccomp) that forbids it: use another kernel or profile"
     return "see man 2 semget for this error"
@@ -205,6 +204,11 @@ def _python() -> Iterator[Finding]:
         f"semshare {metadata.version('semshare')}, ABI {lib.SEMSHARE_ABI_VERSION}, Python {platform.python_version()}, "
         f"{Path(_native.__file__ or '').name}, {Path(_abi.__file__ or '').name}",
     )
+    try:
+        import sysv_ipc
+    except ImportError as error:
+        yield Finding("sysv_ipc", NO, str(error), "the demo's plain program needs it: pip install sysv_ipc")
+        return
     timeouts = bool(sysv_ipc.SEMAPHORE_TIMEOUT_SUPPORTED)
     yield Finding(
         "sysv_ipc",
@@ -254,7 +258,7 @@ def _module() -> Iterator[Finding]:
                 f"kernel function {function.name}",
                 YES if function.found else NO,
                 "found" if function.found else f"not found; {function.needed_for} answer EOPNOTSUPP",
-                "" if function.found else "a kernel with CONFIG_KPROBES and CONFIG_KALLSYMS that has it: 5.16 to 7.2 do",
+                "" if function.found else "use a kernel that has it: 5.16 to 7.2 do, with CONFIG_KPROBES",
                 needed=False,
             )
     there = os.path.exists(kernel.DEVICE)

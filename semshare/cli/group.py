@@ -9,6 +9,10 @@ from importlib import import_module
 from typing import IO, Any
 
 import click
+from rich.console import Console
+
+WIDTH = 120
+"""Columns of output that goes to a file or a pipe."""
 
 COMMANDS = ("demo", "watch", "ls", "rm", "unlock", "doctor")
 
@@ -17,7 +21,18 @@ class Failure(click.ClickException):
     """One line on standard error that says what to do; exit status 1."""
 
     def show(self, file: IO[Any] | None = None) -> None:
-        click.echo(f"semshare: {' '.join(self.message.split())}", file=file or sys.stderr)
+        click.echo(f"semshare: {one_line(self.message)}", file=file or sys.stderr)
+
+
+def one_line(error: object) -> str:
+    """An error's text without line breaks."""
+    return " ".join(str(error).split())
+
+
+def wide_console() -> Console:
+    """A console on standard output: as wide as the terminal, and wide enough for our tables where there is none."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=max(console.width, WIDTH))
 
 
 class Commands(click.Group):

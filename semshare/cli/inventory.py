@@ -111,8 +111,8 @@ def _bare_locks() -> Iterable[tuple[int, str, Any]]:
         try:
             if companion.magic == lib.SEMSHARE_LOCK_MAGIC:
                 words = ffi.new("struct semshare_lock_state *")
-                with memoryview(companion.mapping) as view:  # type: ignore[arg-type]
-                    ffi.buffer(words)[:] = bytes(view[segment.STATE_OFFSET :][: ffi.sizeof(words[0])])
+                first, memory = segment.STATE_OFFSET, ffi.buffer(ffi.from_buffer(companion.mapping))
+                ffi.buffer(words)[:] = memory[first : first + ffi.sizeof(words[0])]
                 yield companion.semid, companion.name, words
         finally:
             companion.close()

@@ -31,8 +31,8 @@ def command() -> None:
 def program_starts(count: int | None, seconds: float | None, as_json: bool) -> None:
     """Print every program start on this machine: time, pid, parent, uid, name, path.
 
-    The kernel module semshare_exec publishes them. A record goes to one reader only: of two of these at the same time,
-    each sees a part.
+    The kernel module semshare_exec publishes them, and keeps some thousand until somebody reads them: those come first.
+    A record goes to one reader only: of two of these at the same time, each sees a part.
     """
     try:
         ring = Ring.attach(program_start.AREA)

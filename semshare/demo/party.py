@@ -52,7 +52,14 @@ class Party:
         raise NotImplementedError
 
     def kill(self) -> None:
+        """Kill it, whatever it does, and wait."""
         raise NotImplementedError
+
+    def give_up(self) -> None:
+        """End it without asking. It has failed, then or before."""
+        self._fail("did not answer, and was killed")
+        self.kill()
+        self.end(0.0)
 
     def _fail(self, why: str) -> None:
         if self.state != "ended":

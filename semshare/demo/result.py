@@ -60,9 +60,7 @@ class LockFigures:
         total = sum(parties, LockStatistics())
         # Processes read the clock only when they have to wait: what is missing in their histograms took no time.
         total.wait_ns[0] += max(total.acquisitions - sum(total.wait_ns), 0)
-        return cls(
-            total.acquisitions, total.contended, total.percentile(0.50), total.percentile(0.99), len(parties)
-        )
+        return cls(total.acquisitions, total.contended, total.percentile(0.50), total.percentile(0.99), len(parties))
 
     @property
     def contended_share(self) -> float:

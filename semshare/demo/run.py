@@ -145,11 +145,8 @@ class Demo:
         for party in self._parties:
             if party.state == "idle":
                 party.end(deadline)
-            elif party.state != "ended":
-                party.kill()
-                party.end(deadline)
             else:
-                party.kill()
+                party.give_up()
         for party in self._parties:
             if party.failure and not self._hurry:
                 self._note_failure(f"{party.name} {party.failure}")
@@ -216,7 +213,7 @@ class Demo:
         self._work(producers, None if count else settings.seconds)
         self.result.seconds = time.monotonic() - began
         words.order[0] = DRAIN
-        self._wait(lambda: self._consumer.state != "busy", END_LIMIT, "to take what is left")
+        self._wait(lambda: self._consumer.state != "busy", None, "to take what is left")
         self._collect_records(producers)
 
     def _counter_round(self, attempt: int) -> None:

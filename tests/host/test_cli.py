@@ -13,9 +13,9 @@ import time
 from pathlib import Path
 
 import pytest
+from semshare._abi import lib
 
 from semshare import Lock, Ring
-from semshare._abi import lib
 
 LIMIT = 60
 COMMANDS = ("demo", "watch", "ls", "rm", "unlock", "doctor")
@@ -105,7 +105,7 @@ def test_ls_shows_an_area_with_its_ring_and_its_set(ring, name):
     listed = json.loads(semshare("ls", "--json").stdout)
     (area,) = [area for area in listed["areas"] if area["name"] == name]
     assert area["backend"] in ("posix", "module")
-    assert area["ring"]["records"] == 2 and area["ring"]["state"] == "ok"
+    assert area["ring"]["puts"] == 2 and area["ring"]["state"] == "ok"
     (found,) = [each for each in listed["sets"] if each["semid"] == area["semid"]]
     assert found["values"][0] == 1 and len(found["values"]) == 3
     assert found["name"] == name
@@ -117,7 +117,7 @@ def test_ls_shows_who_holds_a_lock(lock, name):
         listed = json.loads(semshare("ls", "--json").stdout)
     (found,) = [each for each in listed["sets"] if each["name"] == name]
     assert found["values"] == [0]
-    assert found["owner"] == {"pid": os.getpid(), "alive": True}
+    assert found["owner"] == {"pid": os.getpid(), "kind": "process", "alive": True}
 
 
 def test_ls_shows_waiters(lock, name):

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
+import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -47,14 +48,11 @@ def qemu_processes(parent: int) -> list[int]:
 
 @pytest.fixture(scope="module")
 def splats():
-    sys.path.insert(0, str(TOP / "vm"))
-    try:
-        loader = compile((TOP / "vm/run").read_text(), str(TOP / "vm/run"), "exec")
-        namespace = {"__name__": "vm_run", "__file__": str(TOP / "vm/run")}
-        exec(loader, namespace)
-        yield namespace["Splats"]()
-    finally:
-        sys.path.remove(str(TOP / "vm"))
+    spec = importlib.util.spec_from_file_location("judge", TOP / "vm/judge.py")
+    assert spec is not None and spec.loader is not None
+    judge = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(judge)
+    return judge.Splats()
 
 
 @pytest.mark.parametrize(
@@ -72,7 +70,8 @@ def splats():
         "[    7.1] INFO: task semshare_demo/0:99 blocked for more than 120 seconds.",
         "[    7.1] watchdog: BUG: soft lockup - CPU#0 stuck for 26s! [python:12]",
         "[    7.1] UBSAN: array-index-out-of-bounds in ring.c:12:3",
-        "[    7.1] kmemleak: 3 new suspected memory leaks (see /sys/kernel/debug/kmemleak)",
+        "[    7.1]     not ok 3 a_record_is_published_or_it_never_existed",
+        "[    7.1] not ok 1 semshare_ring",
         "[    7.1] Kernel panic - not syncing: sysrq triggered crash",
         "[    7.1] refcount_t: underflow; use-after-free.",
     ],
@@ -88,10 +87,74 @@ def test_a_complaint_of_the_kernel_is_recognised(splats, line):
         "[    1.0] semshare: loaded, ABI 1",
         "[    1.0] semshare: loading out-of-tree module taints kernel.",
         "[    1.0] semshare: module verification failed: signature and/or required key missing - tainting kernel",
+        "[    7.1]     ok 3 a_record_is_published_or_it_never_existed",
+        "[    7.1] kmemleak: 3 new suspected memory leaks (see /sys/kernel/debug/kmemleak)",
     ],
 )
 def test_an_ordinary_line_is_not_taken_for_a_complaint(splats, line):
     assert splats.first(line) is None
+
+
+def race(function: str) -> str:
+    """A report as KCSAN writes it, of a race between ``function`` and one of the kernel's own."""
+    return f"""\
+[    7.1] ==================================================================
+[    7.1] BUG: KCSAN: data-race in do_here / do_there
+
+[    7.1] write to 0xffff888007f3a3c4 of 4 bytes by task 77 on cpu 1:
+[    7.1]  do_here+0x5c/0x80
+[    7.1]  {function}
+[    7.1]  __x64_sys_ioctl+0xc4/0x100
+
+[    7.1] read to 0xffff888007f3a3c4 of 4 bytes by task 78 on cpu 0:
+[    7.1]  do_there+0x21/0x90
+
+[    7.1] value changed: 0x00000001 -> 0x00000002
+
+[    7.1] Reported by Kernel Concurrency Sanitizer on:
+[    7.1] CPU: 0 PID: 78 Comm: semshare_demo/0 Tainted: G           O       6.1.192-semshare-kcsan #1
+[    7.1] ==================================================================
+"""
+
+
+def test_a_data_race_counts_only_with_a_function_of_ours_on_a_stack(splats):
+    theirs, ours = race("vfs_ioctl+0x1/0x2"), race("semshare_area_ioctl+0x1/0x2 [semshare]")
+    assert splats.first(theirs) is None
+    assert "KCSAN: data-race" in splats.first(ours)
+    assert "KCSAN: data-race" in splats.first(theirs + ours)
+    assert splats.first(theirs + "[    7.2] semshare: loaded [semshare]") is None
+    assert "WARNING: " in splats.first(theirs + "[    7.2] WARNING: CPU: 1 PID: 2 at here:3")
+
+
+def leak(task: str, jiffies: int, function: str) -> str:
+    """A record as kmemleak writes it."""
+    return f"""\
+unreferenced object 0xffff88800c0ffee0 (size 64):
+  comm "{task}", pid 77, jiffies {jiffies}
+  hex dump (first 32 bytes):
+    00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00  ................
+  backtrace:
+    [<000000008e0d4b2a>] kmalloc_trace+0x2a/0xa0
+    [<0000000061f3c8d5>] {function}
+"""
+
+
+@pytest.mark.parametrize(
+    ("record", "counts"),
+    [
+        (leak("python", 4294903000, "do_sys_openat2+0x1/0x2"), True),
+        (leak("python", 4294901999, "do_sys_openat2+0x1/0x2"), False),
+        (leak("kworker/1:2", 4294903000, "cgroup_mkdir+0x1/0x2"), False),
+        (leak("kworker/1:2", 4294903000, "semshare_area_work+0x1/0x2 [semshare]"), True),
+        (leak("kworker/1:2", 4294903000, "0xffffffffa0012345"), True),
+        (leak("swapper/0", 4294892300, "kernel_init+0x1/0x2"), False),
+    ],
+    ids=["by the run", "before the run", "by the kernel", "by a module", "by a module since removed", "at boot"],
+)
+def test_a_leak_counts_when_the_run_or_a_module_allocated_it(splats, record, counts):
+    log = "[    9.0] end\nsemshare: kmemleak: the run began at jiffies: 4294902000\n"
+    assert (splats.first(log + record) is not None) == counts
+    assert splats.first(log + record + leak("bash", 4294904000, "do_exec+0x1/0x2")) is not None
 
 
 @needs_machine
@@ -143,6 +206,23 @@ def test_the_driver_killed_leaves_no_machine_behind():
     while qemu_processes(driver.pid) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not qemu_processes(driver.pid)
+
+
+@needs_machine
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("after", [0, 0.02, 1])
+def test_the_driver_interrupted_ends_soon_and_leaves_no_machine_behind(number, after):
+    driver = subprocess.Popen([TOP / "vm/run", "--no-load", "--sh", "sleep 1000"], stderr=subprocess.PIPE, text=True)
+    try:
+        assert driver.stderr is not None
+        assert any("booting" in line for line in driver.stderr)
+        time.sleep(after)
+        driver.send_signal(number)
+        assert driver.wait(5) == 128 + number
+        assert not qemu_processes(driver.pid)
+    finally:
+        driver.kill()
+        driver.wait()
 
 
 def test_an_unknown_kernel_is_refused_with_the_known_ones():

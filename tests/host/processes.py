@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: MIT
+"""Forked children for tests, and waiting that ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+import traceback
+from typing import Callable
+
+LIMIT = 60.0
+"""Seconds after which something that should happen did not. Nothing here measures time."""
+
+
+def wait_until(condition: Callable[[], object], what: str = "the condition", limit: float = LIMIT) -> None:
+    """Look again and again until it is true."""
+    deadline = time.monotonic() + limit
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not come about in {limit:.0f} s"
+        time.sleep(0.001)
+
+
+class Child:
+    """A forked child that runs a function. Its exit status is 0 if that returned, 1 if it raised."""
+
+    def __init__(self, function: Callable[..., object], *arguments: object) -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self.status: int | None = None
+        self.pid = os.fork()
+        if self.pid == 0:
+            code = 1
+            try:
+                function(*arguments)
+                code = 0
+            except SystemExit as end:
+                code = int(end.code or 0)
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stderr.flush()
+                os._exit(code)
+
+    def poll(self) -> bool:
+        """Whether it has ended."""
+        if self.status is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.status = status
+        return self.status is not None
+
+    def wait(self) -> int:
+        """Its exit code, or minus the signal that ended it."""
+        try:
+            wait_until(self.poll, f"the end of child {self.pid}")
+        except AssertionError:
+            self.kill()
+            raise
+        assert self.status is not None
+        return os.waitstatus_to_exitcode(self.status)
+
+    def kill(self) -> None:
+        """Kill it with SIGKILL and wait for its end."""
+        if self.status is None:
+            os.kill(self.pid, signal.SIGKILL)
+            _, self.status = os.waitpid(self.pid, 0)
+
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        os.kill(self.pid, number)
+
+
+class Gate:
+    """A pipe by which a process tells others to go on."""
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe()
+
+    def open(self, times: int = 1) -> None:
+        """Let so many through."""
+        os.write(self._write, b"." * times)
+
+    def pass_through(self) -> None:
+        """Wait for it to open."""
+        assert os.read(self._read, 1) == b"."
+
+    def close(self) -> None:
+        """Give the descriptors back."""
+        os.close(self._read)
+        os.close(self._write)

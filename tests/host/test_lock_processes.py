@@ -1,0 +1,493 @@
+# SPDX-License-Identifier: MIT
+"""Lock between processes: fork, signals, death of owners, and making it at the same time."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from itertools import repeat
+
+import pytest
+from processes import Child, Gate, wait_until
+from semshare import HolderDead, Lock, NameCollision, OwnerDied, OwnerDiedWarning, SemaphoreSet, key_of
+from semshare._abi import ffi, lib
+from semshare.segment import Segment, attach
+
+
+@pytest.fixture
+def lock(name):
+    lock = Lock(name)
+    yield lock
+    lock.unlink()
+
+
+def waiters(lock: Lock) -> int:
+    return SemaphoreSet(semid=lock.semid).waiters()
+
+
+# --------------------------------------------------------------------------------------------------------------- fork
+
+
+def test_a_forked_child_does_not_hold_what_its_parent_does(lock):
+    def child():
+        assert not lock.held()
+        with pytest.raises(RuntimeError, match="before the fork"):
+            lock.release()
+        assert lock.acquire(blocking=False) is False
+        assert lock.acquire(timeout=0.01) is False
+
+    with lock:
+        assert Child(child).wait() == 0
+        assert lock.held()
+    assert not lock.locked()
+
+
+def test_a_forked_child_may_wait_for_its_parent(lock):
+    def child():
+        with lock:
+            assert lock.owner.pid == os.getpid()
+
+    with lock:
+        waiting = Child(child)
+        wait_until(lambda: waiters(lock) == 1, "the child's wait")
+    assert waiting.wait() == 0
+
+
+def test_the_end_of_a_child_does_not_free_its_parents_lock(lock):
+    with lock:
+        assert Child(lambda: None).wait() == 0
+        assert lock.locked()
+
+
+def test_processes_exclude_each_other(lock, name):
+    counter = memoryview(bytearray(8))
+    with open(f"/dev/shm/{name}", "w+b") as file:
+        os.unlink(file.name)
+        file.write(bytes(4096))
+        file.flush()
+        import mmap
+
+        counter = memoryview(mmap.mmap(file.fileno(), 4096)).cast("Q")
+
+    def add():
+        mine = Lock(name)
+        for _ in repeat(None, 5000):
+            with mine:
+                counter[0] = counter[0] + 1
+
+    children = [Child(add) for _ in range(4)]
+    assert [child.wait() for child in children] == [0] * 4
+    assert counter[0] == 20000
+    assert lock.deaths == 0
+
+
+# ------------------------------------------------------------------------------------------------------------ signals
+
+
+def test_interrupted_waits_go_on(lock, name):
+    ready = Gate()
+
+    def wait():
+        hits = 0
+
+        def count(*_):
+            nonlocal hits
+            hits += 1
+
+        signal.signal(signal.SIGALRM, count)
+        mine = Lock(name)
+        signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+        ready.open()
+        assert mine.acquire() is True
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        assert hits > 20
+        mine.release()
+
+    with lock:
+        child = Child(wait)
+        ready.pass_through()
+        time.sleep(0.2)
+    assert child.wait() == 0
+    ready.close()
+
+
+def test_interruptions_do_not_prolong_a_timeout(lock, name):
+    def wait():
+        signal.signal(signal.SIGALRM, lambda *_: None)
+        signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+        assert Lock(name).acquire(timeout=0.1) is False
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+    with lock:
+        assert Child(wait).wait() == 0
+
+
+def test_ctrl_c_gets_through_and_leaves_the_lock_alone(lock, name):
+    def wait():
+        mine = Lock(name)
+        try:
+            mine.acquire()
+        except KeyboardInterrupt:
+            assert not mine.held()
+            sys.exit(42)
+
+    lock.acquire()
+    child = Child(wait)
+    wait_until(lambda: waiters(lock) == 1, "the child's wait")
+    child.signal(signal.SIGINT)
+    assert child.wait() == 42
+    assert waiters(lock) == 0
+    lock.release()
+    with lock:
+        pass
+
+
+def test_signals_at_any_moment_lose_no_lock(lock, name):
+    """A handler that raises, at random moments of a contended lock: afterwards it is free and nobody was two inside."""
+
+    class Poke(Exception):
+        pass
+
+    def work():
+        def poke(*_):
+            raise Poke
+
+        mine = Lock(name)
+        signal.signal(signal.SIGALRM, poke)
+        done = 0
+        end = time.monotonic() + 1.0
+        while time.monotonic() < end:
+            try:
+                signal.setitimer(signal.ITIMER_REAL, random.uniform(0.0001, 0.002))
+                while True:
+                    mine.acquire()
+                    try:
+                        done += 1
+                    finally:
+                        mine.release()
+            except Poke:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                if mine.held():  # poked between the return of acquire() and the try, or in release()'s call
+                    mine.release()
+        assert done > 0
+
+    children = [Child(work) for _ in range(3)]
+    assert [child.wait() for child in children] == [0] * 3
+    assert not lock.locked()
+    assert lock.deaths == 0
+
+
+# ------------------------------------------------------------------------------------------------------ owners that die
+
+
+def die_holding(name: str) -> int:
+    """A child that is killed while it holds the lock. Returns its pid."""
+    gate = Gate()
+
+    def hold():
+        Lock(name).acquire()
+        gate.open()
+        signal.pause()
+
+    child = Child(hold)
+    gate.pass_through()
+    child.kill()
+    gate.close()
+    return child.pid
+
+
+def test_the_next_owner_is_told_of_a_death_once(lock, name):
+    pid = die_holding(name)
+    with pytest.warns(OwnerDiedWarning, match=str(pid)):
+        lock.acquire()
+    died = lock.owner_died
+    assert isinstance(died, OwnerDied) and (died.pid, died.kind, died.errno) == (pid, 1, 130)
+    assert lock.deaths == 1
+    lock.release()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with lock:
+            assert lock.owner_died is None
+    assert lock.deaths == 1 and Lock(name).deaths == 1
+
+
+def test_who_waits_is_told_as_well(lock, name):
+    gate = Gate()
+
+    def hold():
+        Lock(name).acquire()
+        gate.open()
+        signal.pause()
+
+    child = Child(hold)
+    gate.pass_through()
+
+    def wait():
+        seen = []
+        with Lock(name, on_owner_died=lambda lock, died: seen.append((lock.held(), died.pid))):
+            assert seen == [(True, child.pid)]
+
+    waiting = Child(wait)
+    wait_until(lambda: waiters(lock) == 1, "a waiter")
+    child.kill()
+    assert waiting.wait() == 0
+    gate.close()
+
+
+def test_a_callback_that_raises_leaves_the_death_to_the_next(lock, name):
+    pid = die_holding(name)
+
+    class NotMine(Exception):
+        pass
+
+    def refuse(lock, died):
+        raise NotMine
+
+    lock.on_owner_died = refuse
+    for _ in range(3):
+        with pytest.raises(NotMine):
+            lock.acquire()
+        assert not lock.held() and not lock.locked()
+    seen = []
+    lock.on_owner_died = lambda lock, died: seen.append(died.pid)
+    with lock:
+        assert seen == [pid]
+    assert lock.deaths == 1
+
+
+def test_a_warning_made_an_error_leaves_it_to_the_next(lock, name):
+    die_holding(name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(OwnerDiedWarning):
+            lock.acquire()
+    assert not lock.locked()
+    with pytest.warns(OwnerDiedWarning), lock:
+        pass
+
+
+def test_holders_killed_at_any_moment_block_nobody(lock, name):
+    """A storm: processes hammer the lock and are killed at random moments; the lock goes on, each death is counted."""
+    seen = []
+    lock.on_owner_died = lambda lock, died: seen.append(died.pid)
+
+    def hammer():
+        warnings.simplefilter("ignore")
+        mine = Lock(name)
+        while True:
+            with mine:
+                pass
+
+    kills = 150
+    children: list[Child] = []
+    for _ in range(kills):
+        while len(children) < 3:
+            children.append(Child(hammer))
+        time.sleep(random.uniform(0, 0.01))
+        victim = children.pop(random.randrange(len(children)))
+        victim.kill()
+        with lock:
+            pass
+    for child in children:
+        child.kill()
+    with lock:
+        pass
+    print(f"{kills} holders and waiters killed, {lock.deaths} of them inside, {len(seen)} of these told to this process")
+    assert not lock.locked()
+
+
+def test_a_dead_holder_without_undo_is_named_with_the_command_that_frees_it(lock, name):
+    taker = Child(lambda: SemaphoreSet(semid=lock.semid).operate([(0, -1)]))
+    assert taker.wait() == 0
+    with pytest.raises(HolderDead, match=f"semshare unlock {name}") as caught:
+        lock.acquire()
+    assert (caught.value.pid, caught.value.semid, caught.value.errno) == (taker.pid, lock.semid, 130)
+    assert str(taker.pid) in str(caught.value)
+    with pytest.raises(HolderDead):
+        lock.acquire(timeout=5)
+    SemaphoreSet(semid=lock.semid).operate([(0, 1)])
+    with lock:
+        pass
+
+
+def test_a_zombie_is_dead_enough(lock):
+    taker = Child(lambda: SemaphoreSet(semid=lock.semid).operate([(0, -1)]))
+    wait_until(lambda: open(f"/proc/{taker.pid}/stat").read().rpartition(")")[2].split()[0] == "Z", "a zombie")
+    with pytest.raises(HolderDead):
+        lock.acquire()
+    taker.wait()
+    SemaphoreSet(semid=lock.semid).operate([(0, 1)])
+
+
+def test_a_living_holder_without_undo_is_waited_for(lock):
+    SemaphoreSet(semid=lock.semid).operate([(0, -1)])
+    assert Child(lambda: lock.acquire(timeout=2.5) and sys.exit(1)).wait() == 0
+    SemaphoreSet(semid=lock.semid).operate([(0, 1)])
+
+
+def test_a_semaphore_that_was_reset_is_told_to_both_owners(lock, name):
+    gate, done = Gate(), Gate()
+
+    def hold():
+        from semshare import LockBroken
+
+        mine = Lock(name)
+        mine.acquire()
+        gate.open()
+        done.pass_through()
+        with pytest.raises(LockBroken, match="reset"):
+            mine.release()
+        assert not mine.held()
+
+    child = Child(hold)
+    gate.pass_through()
+    semaphores = SemaphoreSet(semid=lock.semid)
+    semaphores.set_value(0, 1)
+    with pytest.warns(OwnerDiedWarning):
+        lock.acquire()
+    done.open()
+    assert child.wait() == 0
+    assert semaphores.value() == 0, "the first owner must not give back what the second holds"
+    lock.release()
+    assert semaphores.value() == 1
+    gate.close(), done.close()
+
+
+def test_scribbled_words_do_not_hold_the_lock(lock):
+    from semshare import LockBroken
+
+    lock.acquire()
+    state = ffi.from_buffer("unsigned int[]", lock._segment.mapping)
+    state[128 // 4] = 12345
+    with pytest.raises(LockBroken):
+        lock.release()
+    assert SemaphoreSet(semid=lock.semid).value() == 1
+
+
+# ------------------------------------------------------------------------------------------------ making it, all at once
+
+
+def test_fifty_processes_make_one_lock_at_once(name):
+    start = Gate()
+
+    def make_and_use():
+        start.pass_through()
+        lock = Lock(name)
+        for _ in range(20):
+            with lock:
+                assert SemaphoreSet(semid=lock.semid).value() == 0
+
+    children = [Child(make_and_use) for _ in range(50)]
+    start.open(50)
+    assert [child.wait() for child in children] == [0] * 50
+    lock = Lock(name, create=False)
+    assert SemaphoreSet(semid=lock.semid).value() == 1
+    assert lock.deaths == 0
+    lock.unlink()
+    start.close()
+
+
+def half_made(name: str, step: str) -> None:
+    """What a creator leaves behind that is killed after a step."""
+    key = key_of(name)
+    assert lib.semget(key, 1, lib.IPC_CREAT | lib.IPC_EXCL | 0o600) >= 0
+    semid = lib.semget(key, 0, 0)
+    if step == "set":
+        return
+    shmid = lib.shmget(key, lib.SEMSHARE_LOCK_SEGMENT_SIZE, lib.IPC_CREAT | lib.IPC_EXCL | 0o600)
+    assert shmid >= 0
+    if step == "segment":
+        return
+    companion = attach(shmid)
+    assert isinstance(companion, Segment)
+    companion.fill(key, semid, 1, name)
+
+
+@pytest.mark.parametrize("step", ["set", "segment", "filled"])
+@pytest.mark.parametrize("openers", [1, 8])
+def test_a_lock_whose_creator_was_killed_in_between_is_made_anew(name, step, openers):
+    assert Child(half_made, name, step).wait() == 0
+    start = Gate()
+
+    def open_and_use():
+        start.pass_through()
+        lock = Lock(name)
+        for _ in range(50):
+            with lock:
+                assert SemaphoreSet(semid=lock.semid).value() == 0
+                assert lock.owner.pid == os.getpid()
+
+    children = [Child(open_and_use) for _ in range(openers)]
+    start.open(openers)
+    assert [child.wait() for child in children] == [0] * openers
+    lock = Lock(name, create=False)
+    assert SemaphoreSet(semid=lock.semid).value() == 1
+    lock.unlink()
+    start.close()
+
+
+def test_creators_killed_at_any_moment_leave_a_lock_that_can_be_made(name):
+    def make():
+        while True:
+            Lock(name).unlink()
+
+    for _ in range(40):
+        child = Child(make)
+        time.sleep(random.uniform(0.0, 0.01))
+        child.kill()
+        lock = Lock(name)
+        with lock:
+            assert lock.owner.pid == os.getpid()
+        lock.unlink()
+
+
+def test_a_companion_of_a_set_that_is_gone_is_replaced(name):
+    old = Lock(name)
+    SemaphoreSet(semid=old.semid).remove()
+    new = Lock(name)
+    with new:
+        assert new.owner.pid == os.getpid() and Lock(name).owner == new.owner
+    new.unlink()
+
+
+def test_names_with_the_same_key_are_told_apart(name, names):
+    """Two names whose hashes collide: the lock's name is stored, so the second is refused."""
+    lock = Lock(name)
+    try:
+        stored = ffi.from_buffer("char[]", lock._segment.mapping)
+        other = names()
+        ffi.buffer(stored)[24 : 24 + 64] = other.encode().ljust(64, b"\0")
+        with pytest.raises(NameCollision, match=other):
+            Lock(name)
+    finally:
+        lock.unlink()
+
+
+def test_a_strange_segment_under_the_key_is_left_alone(name):
+    shmid = lib.shmget(key_of(name), 100, lib.IPC_CREAT | lib.IPC_EXCL | 0o600)
+    try:
+        lock = Lock(name)
+        with lock:
+            assert lock.owner is None
+            with pytest.raises(RuntimeError):
+                Lock(name).acquire()
+        lock.unlink()
+        assert lib.shmget(key_of(name), 0, 0) == shmid
+    finally:
+        lib.shmctl(shmid, lib.IPC_RMID, ffi.NULL)
+
+
+def test_nothing_is_left_when_python_ends_while_holding(lock, name):
+    code = f"import semshare; lock = semshare.Lock({name!r}); lock.acquire()"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert lock.acquire(timeout=10)
+    lock.release()
+
+
