@@ -41,18 +41,16 @@ test: setup kmod ## the host's tests, then the machine's (T=path or expression, 
 vm: setup kmod ## a root shell in the machine, or CMD='…' run there (TIMEOUT=600, NOLOAD=1)
 	@$(run) $(if $(SEMSHARE_CMD),--sh "$$SEMSHARE_CMD")
 
-bench: setup kmod ## the benchmarks, in the machine (ARGS=…)
+# On the host: an emulated processor's numbers mean nothing. eval, so that quotes in ARGS mean what they mean in a shell.
+bench: ## the benchmarks, on this machine, without the kernel module (ARGS=…)
 	@vm/venv bench
-	@$(run) --sh "semshare bench $$SEMSHARE_ARGS"
+	@eval ".venv/bin/python -m bench $$SEMSHARE_ARGS"
 
 kmod: ## build the modules for KERNEL
 	@vm/kmod '$(KERNEL)'
 
-check: setup ## the modules with all warnings, the Python code through its checkers
-	@vm/kmod '$(KERNEL)' W=1
-	@vm/venv check
-	@.venv/bin/ruff check .
-	@.venv/bin/mypy
+check: setup ## read all code with gcc -W, sparse, checkpatch, shellcheck, ruff and mypy
+	@vm/check '$(KERNEL)'
 
 clean: ## remove what was built; .venv stays
 	@rm -rf build

@@ -3,6 +3,7 @@
 # Sourced by the scripts beside it: where things are, how to say something, how to ask apt.
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+# shellcheck disable=SC2034 # for those who source this
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/semshare
 
 say() { printf 'semshare: %s\n' "$*" >&2; }
@@ -14,8 +15,29 @@ lock() {
 	exec 9>"$1"
 	flock -n 9 && return
 	say "waiting for another semshare that is working on ${1%.lock}"
-	flock 9
+	run_child flock 9
 }
+
+# kernel_line NAME: its line in vm/kernels.
+kernel_line() { awk -v name="$1" '$1 == name' "$top/vm/kernels"; }
+
+# run_child COMMAND…: run what takes a while, so that it ends with this script, however that ends: a script that is told
+# to end leaves its children behind, at work. One that needs it gone before it tidies up calls end_child in its EXIT trap.
+run_child() {
+	local status=0
+	start_child "$@"
+	wait "$child" || status=$?
+	child=
+	return "$status"
+}
+start_child() {
+	setpriv --pdeathsig TERM "$@" &
+	child=$!
+}
+child=
+end_child() {
+	[ -z "$child" ] || { kill "$child" && wait "$child"; } || true
+} 2>/dev/null
 
 on_debian() {
 	[ "$(uname -s)" = Linux ] && [ "$(uname -m)" = x86_64 ] && command -v apt-get >/dev/null &&

@@ -22,7 +22,7 @@ def _dependencies(modules_dir):
 
 
 def load_order(modules_dir):
-    """Paths of MODULES and all they need, each after its needs; those built into the kernel are not in the index."""
+    """Paths of MODULES and all they need, each after its needs; what is built into the kernel is not in the index."""
     table = _dependencies(modules_dir)
     order = []
     for name in MODULES:

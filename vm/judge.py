@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: MIT
+"""Whether a kernel log tells of something wrong: the patterns of vm/splats, and two reports that need a closer look."""
+
+import itertools
+import pathlib
+import re
+
+PATTERNS = pathlib.Path(__file__).resolve().with_name("splats")
+
+OURS = "[semshare"  # how a stack trace marks a function of one of our modules
+
+# What vm/guest-init writes before the list of leaks.
+RUN_BEGAN = re.compile(r"semshare: kmemleak: the run began at jiffies: (\d+)")
+# Tasks that work for the whole kernel, so that what they lose is not this run's doing.
+KERNEL_TASK = re.compile(r"kworker/|swapper|ksoftirqd/|migration/|rcu|kcompactd|khugepaged|kswapd|oom_reaper")
+# An address in the modules' area that no longer has a name: the module was removed, and only ours ever are.
+REMOVED_MODULE = re.compile(r"\] 0xffffffff[a-f][0-9a-f]{7}$", re.MULTILINE)
+
+
+class Splats:
+    """The patterns of vm/splats."""
+
+    def __init__(self):
+        bad, harmless = [], []
+        for line in PATTERNS.read_text().splitlines():
+            if line and not line.startswith("#"):
+                (harmless if line.startswith("!") else bad).append(line.lstrip("!"))
+        self._bad = re.compile("|".join(bad))
+        self._harmless = re.compile("|".join(harmless) or r"(?!)")
+
+    def first(self, log):
+        """The first bad line of a kernel log, or None."""
+        lines = log.splitlines()
+        run_began = 0
+        for place, line in enumerate(lines):
+            if began := RUN_BEGAN.match(line):
+                run_began = int(began[1])
+            if not self._bad.search(line) or self._harmless.search(line):
+                continue
+            if "BUG: KCSAN: " in line and not _race_is_ours(lines[place:]):
+                continue
+            if line.startswith("unreferenced object") and not _leak_is_ours(lines[place + 1 :], run_began):
+                continue
+            return line
+        return None
+
+
+def _race_is_ours(lines):
+    """Whether a KCSAN report, which ends at a line of "=", has a function of ours on any of its stacks.
+
+    The kernel has races of its own, known and borne with. One that it commits further down, while our code has called
+    it, counts here: whether the raced-for memory is ours the report does not say. Is it not, vm/splats can name it.
+    """
+    report = itertools.takewhile(lambda line: "==========" not in line, lines)
+    return any(OURS in line for line in report)
+
+
+def _leak_is_ours(lines, run_began):
+    """Whether a kmemleak record, all indented, was allocated by our code, or for a task of the run since that began."""
+    record = "\n".join(itertools.takewhile(lambda line: line.startswith(" "), lines))
+    if OURS in record or REMOVED_MODULE.search(record):
+        return True
+    task = re.search(r'comm "(.*)", pid \d+, jiffies (\d+)', record)
+    return task is None or (int(task[2]) >= run_began and not KERNEL_TASK.match(task[1]))
