@@ -18,6 +18,7 @@
 #include <linux/capability.h>
 #include <linux/cred.h>
 #include <linux/hashtable.h>
+#include <linux/instruction_pointer.h>
 #include <linux/moduleparam.h>
 #include <linux/nsproxy.h>
 #include <linux/pid_namespace.h>
@@ -390,6 +391,8 @@ struct semshare_area *semshare_area_create(struct ipc_namespace *ns, const char 
 {
 	char padded[SEMSHARE_NAME_SIZE];
 
+	if (!semshare_may_sleep(_RET_IP_))
+		return ERR_PTR(-EOPNOTSUPP);
 	if (name_pad(padded, name) < 0)
 		return ERR_PTR(-EINVAL);
 	return semshare_area_make(ns, padded, size, mode, SEMSHARE_AREA_KERNEL);
@@ -411,6 +414,8 @@ struct semshare_area *semshare_area_attach(struct ipc_namespace *ns, const char 
 {
 	char padded[SEMSHARE_NAME_SIZE];
 
+	if (!semshare_may_sleep(_RET_IP_))
+		return ERR_PTR(-EOPNOTSUPP);
 	if (name_pad(padded, name) < 0 ||
 	    access & ~(SEMSHARE_ACCESS_READ | SEMSHARE_ACCESS_WRITE))
 		return ERR_PTR(-EINVAL);
@@ -435,6 +440,8 @@ int semshare_area_unlink(struct ipc_namespace *ns, const char *name)
 	struct semshare_area *area;
 	int err = 0;
 
+	if (!semshare_may_sleep(_RET_IP_))
+		return -EOPNOTSUPP;
 	if (name_pad(padded, name) < 0)
 		return -EINVAL;
 	mutex_lock(&areas_mutex);
@@ -531,27 +538,36 @@ EXPORT_SYMBOL_GPL(semshare_area_ipc_ns);
  *
  * Context: process context, sleeps; in the area's own IPC namespace.
  * Return: 0; -EINVAL (flags, or no such set); -EXDEV (not called in the area's
- * namespace); -EBUSY (a set is bound already); -EACCES, -EPERM (no right to
- * alter, to remove the set); -EIDRM (removed meanwhile).
+ * namespace); -EBUSY (a set is bound already); -EACCES (no right to alter the
+ * set); -EPERM (neither the area's owner nor CAP_IPC_OWNER, or no right to
+ * remove the set); -EIDRM (removed meanwhile).
  */
 int semshare_area_bind(struct semshare_area *area, int semid, u32 flags)
 {
 	struct semshare_sem_facts facts;
 	int err;
 
+	if (!semshare_may_sleep(_RET_IP_))
+		return -EOPNOTSUPP;
 	if (flags & ~SEMSHARE_BIND_OWN || semid < 0)
 		return -EINVAL;
 	if (!current->nsproxy || current->nsproxy->ipc_ns != area->ns)
 		return -EXDEV;
 
+	if (!uid_eq(current_fsuid(), area->uid) && !ns_capable(area->ns->user_ns, CAP_IPC_OWNER))
+		return -EPERM;
+
 	mutex_lock(&area->mutex);
 	err = area->semid < 0 ? 0 : -EBUSY;
+	/* Known first and last: what was asked in between was asked of that set. */
+	if (!err)
+		err = semshare_sem_facts(area->ns, semid, &facts);
 	if (!err)
 		err = semshare_sem_may_alter(area->ns, semid);
 	if (!err && flags & SEMSHARE_BIND_OWN)
 		err = semshare_sem_may_remove(area->ns, semid);
-	if (!err)
-		err = semshare_sem_facts(area->ns, semid, &facts);
+	if (!err && !semshare_sem_same(area->ns, semid, &facts))
+		err = -EIDRM;
 	if (!err) {
 		area->facts = facts;
 		area->bind_flags = flags;

@@ -14,6 +14,7 @@
 #include <linux/miscdevice.h>
 #include <linux/module.h>
 #include <linux/slab.h>
+#include <linux/string.h>
 #include <linux/uaccess.h>
 #include <semshare/core/key.h>
 
@@ -104,8 +105,17 @@ static long ioctl_version(void __user *argument)
 		.features = semshare_features(),
 		.module = SEMSHARE_MODULE_VERSION,
 	};
+	struct semshare_version caller;
 
-	return copy_to_user(argument, &version, sizeof(version)) ? -EFAULT : 0;
+	if (copy_from_user(&caller, argument, sizeof(caller)))
+		return -EFAULT;
+	if (memchr_inv(caller.module, 0, sizeof(caller.module)))
+		return -EINVAL;
+	if (copy_to_user(argument, &version, sizeof(version)))
+		return -EFAULT;
+	if (caller.abi_version && caller.abi_version != version.abi_version)
+		return -EPROTO;
+	return caller.features & ~version.features ? -EOPNOTSUPP : 0;
 }
 
 static long ioctl_function(void __user *argument)

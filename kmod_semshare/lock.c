@@ -14,9 +14,13 @@
  * along.  After kthread_stop() every P that would block fails, and so no V here
  * ever depends on one.
  */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
 #include <linux/cpumask.h>
 #include <linux/kthread.h>
 #include <linux/math64.h>
+#include <linux/pid.h>
+#include <linux/ratelimit.h>
 #include <linux/sched/clock.h>
 #include <linux/sched/signal.h>
 #include <linux/timekeeping.h>
@@ -28,13 +32,6 @@
 #define LOCK_SPIN_TRIES	4
 #define LOCK_SLICE_NS	NSEC_PER_SEC
 #define HINT_SLICE_NS	(SEMSHARE_RING_RECHECK_MS * (u64)NSEC_PER_MSEC)
-
-/*
- * A user who removes the set and makes others until the id comes round again
- * needs more than two million semget() for it (15 bits of sequence, 64 ids or
- * more in each cycle), which takes seconds.
- */
-#define LOCK_VERIFY_JIFFIES	(HZ / 10)
 
 /**
  * semshare_told_to_stop - has somebody asked current to give up?
@@ -51,7 +48,7 @@ static int lock_op(struct semshare_lock *lock, unsigned int semaphore, short op,
 		   const struct timespec64 *timeout)
 {
 	struct sembuf sop = { .sem_num = semaphore, .sem_op = op, .sem_flg = flags };
-	int err = semshare_semtimedop(lock->ns, lock->semid, &sop, 1, timeout);
+	int err = semshare_sem_operate(lock->ns, lock->semid, &sop, 1, timeout);
 
 	/* It was there when the handle was opened. */
 	return err == -EINVAL || err == -EFBIG ? -EIDRM : err;
@@ -62,10 +59,15 @@ static int lock_try(struct semshare_lock *lock)
 	return lock_op(lock, SEMSHARE_SEM_MUTEX, -1, IPC_NOWAIT, NULL);
 }
 
-/* Is the set still the one that was bound, or has its id a new owner? */
+/*
+ * Is the set still the one that was bound, or has its id a new owner?  Ids come
+ * round, and who may remove the set can prepare for that, so this is asked anew
+ * in each tick, before a P and before a V.  Within a tick the id can still
+ * change hands: the kernel has no operation that compares first.
+ */
 static int lock_verify(struct semshare_lock *lock)
 {
-	if (time_before(jiffies, lock->verified + LOCK_VERIFY_JIFFIES))
+	if (lock->verified == jiffies)
 		return 0;
 	if (!semshare_sem_same(lock->ns, lock->semid, &lock->facts))
 		return -EIDRM;
@@ -110,6 +112,44 @@ static int lock_queue(struct semshare_lock *lock, unsigned int semaphore, ktime_
 	return lock_op(lock, semaphore, -1, 0, &timeout);
 }
 
+/* The value, or the process of the last operation, of the mutex; asked as the kernel. */
+static int lock_ask(struct semshare_lock *lock, int cmd)
+{
+	union semshare_semun none = {};
+
+	return semshare_sem_control(lock->ns, lock->semid, SEMSHARE_SEM_MUTEX, cmd, none);
+}
+
+static bool is_dead(int pid)
+{
+	bool dead;
+
+	rcu_read_lock();
+	dead = !pid_task(find_vpid(pid), PIDTYPE_TGID);
+	rcu_read_unlock();
+	return dead;
+}
+
+/*
+ * A holder who died without SEM_UNDO never gives the mutex back.  The kernel
+ * remembers who operated on it last: if that one is gone, say who it was and
+ * what frees the mutex.  As the last process seen may be that of an operation
+ * between two of the questions, the first is asked again.
+ */
+static void lock_name_dead_holder(struct semshare_lock *lock)
+{
+	int pid;
+
+	if (lock_ask(lock, GETVAL))
+		return;
+	pid = lock_ask(lock, GETPID);
+	/* 0: in a pid namespace that current does not see. */
+	if (pid <= 0 || !is_dead(pid) || lock_ask(lock, GETVAL) || lock_ask(lock, GETPID) != pid)
+		return;
+	pr_warn_ratelimited("area %s: process %d took its lock without SEM_UNDO and is dead; free it: semshare unlock --semid %d\n",
+			    lock->name, pid, lock->semid);
+}
+
 static int lock_wait(struct semshare_lock *lock, ktime_t deadline)
 {
 	int err = lock_spin(lock);
@@ -121,9 +161,13 @@ static int lock_wait(struct semshare_lock *lock, ktime_t deadline)
 			return -ETIMEDOUT;
 		if (semshare_told_to_stop())
 			return -EINTR;
+		if (READ_ONCE(*lock->broken))
+			return -EPROTO;
 		err = lock_queue(lock, SEMSHARE_SEM_MUTEX, deadline, LOCK_SLICE_NS);
 		if (err == -EAGAIN && lock_verify(lock))
 			return -EIDRM;
+		if (err == -EAGAIN)
+			lock_name_dead_holder(lock);
 	}
 	return err;
 }
@@ -182,8 +226,12 @@ int semshare_lock_take(struct semshare_lock *lock, ktime_t deadline, bool *died)
 	return 0;
 }
 
-/* A hint on its own, capped at one. */
-static void lock_hint(struct semshare_lock *lock, unsigned int semaphore)
+/**
+ * semshare_lock_hint - a hint on its own, capped at one
+ * @lock: the lock
+ * @semaphore: SEMSHARE_SEM_DATA or SEMSHARE_SEM_SPACE
+ */
+void semshare_lock_hint(struct semshare_lock *lock, unsigned int semaphore)
 {
 	struct sembuf sops[] = {
 		{ .sem_num = semaphore, .sem_op = 0, .sem_flg = IPC_NOWAIT },
@@ -191,7 +239,7 @@ static void lock_hint(struct semshare_lock *lock, unsigned int semaphore)
 	};
 
 	/* Whatever fails here costs a waiter SEMSHARE_RING_RECHECK_MS. */
-	semshare_semop(lock->ns, lock->semid, sops, ARRAY_SIZE(sops));
+	semshare_sem_operate(lock->ns, lock->semid, sops, ARRAY_SIZE(sops), NULL);
 }
 
 /**
@@ -209,8 +257,12 @@ int semshare_lock_post(struct semshare_lock *lock, unsigned int hints)
 {
 	unsigned int hint = hints & SEMSHARE_HINT_DATA ? SEMSHARE_SEM_DATA : SEMSHARE_SEM_SPACE;
 	u64 held_ns = ktime_get_ns() - lock->taken_ns;
-	int err = -EAGAIN;
+	int err = lock_verify(lock);
 
+	trace_lock_released(lock->name, held_ns);
+	if (err)
+		return err;
+	err = -EAGAIN;
 	if (hints) {
 		struct sembuf sops[] = {
 			{ .sem_num = SEMSHARE_SEM_MUTEX, .sem_op = 1, .sem_flg = IPC_NOWAIT },
@@ -218,13 +270,12 @@ int semshare_lock_post(struct semshare_lock *lock, unsigned int hints)
 			{ .sem_num = hint, .sem_op = 1, .sem_flg = IPC_NOWAIT },
 		};
 
-		err = semshare_semop(lock->ns, lock->semid, sops, ARRAY_SIZE(sops));
+		err = semshare_sem_operate(lock->ns, lock->semid, sops, ARRAY_SIZE(sops), NULL);
 	}
 	if (err == -EAGAIN || err == -E2BIG || err == -ERANGE)
 		err = lock_op(lock, SEMSHARE_SEM_MUTEX, 1, IPC_NOWAIT, NULL);
 	if (hints & ~BIT(hint))
-		lock_hint(lock, SEMSHARE_SEM_SPACE);
-	trace_lock_released(lock->name, held_ns);
+		semshare_lock_hint(lock, SEMSHARE_SEM_SPACE);
 	return err == -EINVAL || err == -EFBIG ? -EIDRM : err;
 }
 

@@ -25,6 +25,7 @@
  * @facts: by which it is known again
  * @verified: jiffies when it last was
  * @state: the shared words beside the semaphore
+ * @broken: what it guards is: who waits gives up
  * @name: for messages and tracepoints
  * @epoch: odd epoch of this ownership
  * @taken_ns: since when
@@ -36,6 +37,7 @@ struct semshare_lock {
 	struct semshare_sem_facts facts;
 	unsigned long verified;
 	struct semshare_lock_state *state;
+	const bool *broken;
 	const char *name;
 	u32 epoch;
 	u64 taken_ns;
@@ -44,6 +46,7 @@ struct semshare_lock {
 
 int semshare_lock_take(struct semshare_lock *lock, ktime_t deadline, bool *died);
 int semshare_lock_post(struct semshare_lock *lock, unsigned int hints);
+void semshare_lock_hint(struct semshare_lock *lock, unsigned int semaphore);
 int semshare_lock_sleep(struct semshare_lock *lock, unsigned int semaphore, ktime_t deadline);
 bool semshare_told_to_stop(void);
 

@@ -20,10 +20,13 @@
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
+#include <linux/instruction_pointer.h>
+#include <linux/kcsan-checks.h>
 #include <linux/moduleparam.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 
+#include "resolve.h"
 #include "ring.h"
 #include "trace.h"
 
@@ -76,7 +79,8 @@ static ktime_t ring_deadline(long timeout)
 {
 	if (timeout <= 0)
 		return SEMSHARE_DEADLINE_NOW;
-	if (timeout == MAX_SCHEDULE_TIMEOUT)
+	/* Also what is longer than a ktime_t can say: 292 years. */
+	if (timeout >= min_t(s64, MAX_SCHEDULE_TIMEOUT, KTIME_SEC_MAX * HZ / 2))
 		return SEMSHARE_DEADLINE_NEVER;
 	return ktime_add_safe(ktime_get(), ns_to_ktime(jiffies64_to_nsecs(timeout)));
 }
@@ -87,8 +91,10 @@ static int ring_leave(struct semshare_ring *ring, unsigned int hints)
 {
 	int err;
 
-	if (!ring_is_locked(ring))
+	if (!ring_is_locked(ring)) {
+		kcsan_enable_current();
 		return 0;
+	}
 	if (semshare_lock_leave(&ring->view.control->lock, ring->lock.epoch))
 		ring_break(ring, "two owners were inside at once");
 	if (ring_is_broken(ring))
@@ -105,10 +111,15 @@ static int ring_enter(struct semshare_ring *ring, ktime_t deadline)
 	bool died;
 	int err;
 
+	if (!semshare_may_sleep(_RET_IP_))
+		return -EOPNOTSUPP;
 	if (ring->held)
 		return -EDEADLK;
-	if (!ring_is_locked(ring))
+	if (!ring_is_locked(ring)) {
+		/* Its data races are what it is for. */
+		kcsan_disable_current();
 		return 0;
+	}
 	if (ring_is_broken(ring))
 		return -EPROTO;
 	err = semshare_lock_take(&ring->lock, deadline, &died);
@@ -140,6 +151,7 @@ static int ring_lies(struct semshare_ring *ring, bool resync)
 	}
 	if (resync)
 		semshare_store(&control->head, semshare_load(&control->tail));
+	ring_leave(ring, 0);
 	return -EPROTO;
 }
 
@@ -148,10 +160,11 @@ static int ring_lies(struct semshare_ring *ring, bool resync)
  * has no hints: it looks again every tick.
  */
 static int ring_sleep(struct semshare_ring *ring, unsigned int semaphore, ktime_t deadline,
-		      unsigned int *fruitless)
+		      unsigned int *fruitless, bool *hinted)
 {
 	int err;
 
+	*hinted = false;
 	if (deadline == SEMSHARE_DEADLINE_NOW)
 		return -EAGAIN;
 	if (ktime_compare(ktime_get(), deadline) >= 0)
@@ -159,7 +172,8 @@ static int ring_sleep(struct semshare_ring *ring, unsigned int semaphore, ktime_
 	cond_resched();
 	if (ring_is_locked(ring) && *fruitless < RING_FRUITLESS) {
 		err = semshare_lock_sleep(&ring->lock, semaphore, deadline);
-		if (err > 0)
+		*hinted = err > 0;
+		if (*hinted)
 			++*fruitless;
 		return min(err, 0);
 	}
@@ -193,7 +207,7 @@ static int ring_write(struct semshare_ring *ring, struct semshare_ring_cursors *
 /* Whom a producer wakes, and what it asks of those who come after it. */
 static unsigned int ring_hints_of_put(struct semshare_ring *ring,
 				      const struct semshare_ring_cursors *at, int written,
-				      bool slept)
+				      bool slept, bool waits)
 {
 	struct semshare_ring_control *control = ring->view.control;
 	unsigned int hints = 0;
@@ -202,8 +216,8 @@ static unsigned int ring_hints_of_put(struct semshare_ring *ring,
 		semshare_store(&control->need_data, 0);
 		hints |= SEMSHARE_HINT_DATA;
 	}
-	/* Having slept on a hint it may have been meant for one behind as well. */
-	if (slept || written == 0)
+	/* Going to sleep; or having slept, because others may be asleep behind it. */
+	if (slept || (written == 0 && waits))
 		semshare_store(&control->need_space, 1);
 	if (slept && written != 0 &&
 	    ring->view.capacity - (at->tail - at->head) >= semshare_ring_footprint(0))
@@ -234,8 +248,11 @@ int semshare_ring_put_batch(struct semshare_ring *ring,
 			    unsigned int count, long timeout)
 {
 	ktime_t deadline = ring_deadline(timeout);
+	bool waits = deadline != SEMSHARE_DEADLINE_NOW;
 	struct semshare_ring_cursors at;
+	const unsigned int semaphore = SEMSHARE_SEM_SPACE;
 	unsigned int fruitless = 0;
+	bool hinted = false;	/* took a hint, so somebody else did not get it */
 	bool slept = false;
 	int written;
 	u64 bytes;
@@ -248,8 +265,11 @@ int semshare_ring_put_batch(struct semshare_ring *ring,
 	count = min_t(unsigned int, count, RING_BATCH_MAX);
 	for (;;) {
 		err = ring_enter(ring, deadline);
-		if (err)
+		if (err) {
+			if (hinted)
+				semshare_lock_hint(&ring->lock, semaphore);
 			return err;
+		}
 		if (semshare_ring_look(&ring->view, &at))
 			return ring_lies(ring, false);
 		written = ring_write(ring, &at, entries, count, &bytes);
@@ -257,12 +277,13 @@ int semshare_ring_put_batch(struct semshare_ring *ring,
 			semshare_ring_publish(&ring->view, &at, written, bytes);
 			trace_ring_put(ring->area->name, written, bytes, at.head, at.tail);
 		}
-		err = ring_leave(ring, ring_hints_of_put(ring, &at, written, slept));
-		if (err)
-			return err;
+		err = ring_leave(ring, ring_hints_of_put(ring, &at, written, slept, waits));
+		/* What is committed is: what happened since is for the next call to tell. */
 		if (written)
 			return written;
-		err = ring_sleep(ring, SEMSHARE_SEM_SPACE, deadline, &fruitless);
+		if (err)
+			return err;
+		err = ring_sleep(ring, semaphore, deadline, &fruitless, &hinted);
 		if (err)
 			return err;
 		slept = true;
@@ -338,7 +359,7 @@ static int ring_read(struct semshare_ring *ring, struct semshare_ring_cursors *a
 /* Whom a consumer wakes: as a producer, with the sides exchanged. */
 static unsigned int ring_hints_of_get(struct semshare_ring *ring,
 				      const struct semshare_ring_cursors *at, int read,
-				      bool slept)
+				      bool slept, bool waits)
 {
 	struct semshare_ring_control *control = ring->view.control;
 	unsigned int hints = 0;
@@ -347,7 +368,7 @@ static unsigned int ring_hints_of_get(struct semshare_ring *ring,
 		semshare_store(&control->need_space, 0);
 		hints |= SEMSHARE_HINT_SPACE;
 	}
-	if (slept || read == 0)
+	if (slept || (read == 0 && waits))
 		semshare_store(&control->need_data, 1);
 	if (slept && at->head != at->tail)
 		hints |= SEMSHARE_HINT_DATA;
@@ -380,8 +401,11 @@ int semshare_ring_get_batch(struct semshare_ring *ring,
 			    unsigned int count, void *buffer, size_t size, long timeout)
 {
 	ktime_t deadline = ring_deadline(timeout);
+	bool waits = deadline != SEMSHARE_DEADLINE_NOW;
 	struct semshare_ring_cursors at;
+	const unsigned int semaphore = SEMSHARE_SEM_DATA;
 	unsigned int fruitless = 0;
+	bool hinted = false;
 	bool slept = false;
 	u64 bytes;
 	int read;
@@ -392,8 +416,11 @@ int semshare_ring_get_batch(struct semshare_ring *ring,
 	count = min_t(unsigned int, count, RING_BATCH_MAX);
 	for (;;) {
 		err = ring_enter(ring, deadline);
-		if (err)
+		if (err) {
+			if (hinted)
+				semshare_lock_hint(&ring->lock, semaphore);
 			return err;
+		}
 		if (semshare_ring_look(&ring->view, &at))
 			return ring_lies(ring, true);
 		read = ring_read(ring, &at, entries, count, buffer, size, &bytes);
@@ -403,12 +430,13 @@ int semshare_ring_get_batch(struct semshare_ring *ring,
 			semshare_ring_consume(&ring->view, &at, read);
 			trace_ring_get(ring->area->name, read, bytes, at.head, at.tail);
 		}
-		err = ring_leave(ring, ring_hints_of_get(ring, &at, read, slept));
-		if (err)
-			return err;
+		err = ring_leave(ring, ring_hints_of_get(ring, &at, read, slept, waits));
+		/* What is taken is: what happened since is for the next call to tell. */
 		if (read)
 			return read;
-		err = ring_sleep(ring, SEMSHARE_SEM_DATA, deadline, &fruitless);
+		if (err)
+			return err;
+		err = ring_sleep(ring, semaphore, deadline, &fruitless, &hinted);
 		if (err)
 			return err;
 		slept = true;
@@ -474,6 +502,8 @@ EXPORT_SYMBOL_GPL(semshare_ring_lock);
  */
 int semshare_ring_unlock(struct semshare_ring *ring)
 {
+	if (!semshare_may_sleep(_RET_IP_))
+		return -EOPNOTSUPP;
 	if (!ring->held)
 		return -EPERM;
 	ring->held = false;
@@ -547,6 +577,8 @@ static int ring_share(struct semshare_ring *ring)
 static int ring_use_set(struct semshare_ring *ring)
 {
 	struct semshare_lock *lock = &ring->lock;
+	struct semshare_sem_facts facts;
+	int err;
 
 	lockdep_assert_held(&ring->area->mutex);
 	if (ring->area->semid < 0)
@@ -556,11 +588,16 @@ static int ring_use_set(struct semshare_ring *ring)
 	lock->ns = ring->area->ns;
 	lock->semid = ring->area->semid;
 	lock->facts = ring->area->facts;
+	lock->broken = &ring->area->ring.broken;
 	lock->name = ring->area->name;
-	if (!semshare_sem_same(lock->ns, lock->semid, &lock->facts))
-		return -EIDRM;
+	err = semshare_sem_facts(lock->ns, lock->semid, &facts);
+	if (!err && !semshare_sem_same(lock->ns, lock->semid, &lock->facts))
+		err = -EIDRM;
+	/* The handle operates with the kernel's rights, so its user's are asked here. */
+	if (!err)
+		err = semshare_sem_may_alter(lock->ns, lock->semid);
 	lock->verified = jiffies;
-	return 0;
+	return err == -EINVAL ? -EIDRM : err;
 }
 
 /**
@@ -570,11 +607,13 @@ static int ring_use_set(struct semshare_ring *ring)
  *	tears records, to show what the lock is for
  *
  * A handle belongs to one thread at a time; an area has as many as it likes.
+ * Current must be allowed to alter the set; who uses the handle later need not.
  *
  * Context: process context, sleeps.
  * Return: the handle, or -EINVAL (flags), -ENOMEM, -ENXIO (no set is bound to
  * the area), -EAGAIN (no ring in the area, yet), -EPROTO (no ring of this ABI,
- * one that does not fit, or a broken one), -EIDRM (its set is gone).
+ * one that does not fit, or a broken one), -EIDRM (its set is gone), -EACCES
+ * (current may not alter its set), -EOPNOTSUPP (this kernel lacks a function).
  */
 struct semshare_ring *semshare_ring_open(struct semshare_area *area, u32 flags)
 {
@@ -610,6 +649,9 @@ static int ring_make_set(struct semshare_area *area, umode_t mode)
 	int semid;
 	int err;
 
+	/* Without these the set could be neither bound nor removed again. */
+	if (!semshare_has(SEMSHARE_FN_SEMCTL_STAT) || !semshare_has(SEMSHARE_FN_SEMCTL_DOWN))
+		return -EOPNOTSUPP;
 	semid = semshare_semget(area->ns, area->key, SEMSHARE_RING_NSEMS,
 				IPC_CREAT | IPC_EXCL | mode);
 	if (semid < 0)
@@ -710,8 +752,14 @@ void semshare_ring_destroy(struct semshare_ring *ring)
 	WRITE_ONCE(area->ring.broken, true);
 	WRITE_ONCE(ring->view.control->state, SEMSHARE_RING_BROKEN);
 	mutex_lock(&area->mutex);
-	if (area->bind_flags & SEMSHARE_BIND_OWN)
+	if (area->bind_flags & SEMSHARE_BIND_OWN) {
 		semshare_sem_remove(area->ns, area->semid, &area->facts);
+		/* A successor of the same name must not be taken for it. */
+		area->bind_flags &= ~SEMSHARE_BIND_OWN;
+	} else if (ring_is_locked(ring)) {
+		semshare_lock_hint(&ring->lock, SEMSHARE_SEM_DATA);
+		semshare_lock_hint(&ring->lock, SEMSHARE_SEM_SPACE);
+	}
 	mutex_unlock(&area->mutex);
 	semshare_area_hide(area);
 	semshare_ring_close(ring);

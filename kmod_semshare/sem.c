@@ -49,24 +49,30 @@ enum sem_limit {
 
 #define SEM_IDS		0	/* IPC_SEM_IDS of ipc/util.h */
 
-static const struct cred *kernel_cred;
+static const struct cred *init_creds;
 
 static int sem_limit(const struct ipc_namespace *ns, enum sem_limit limit)
 {
 	return READ_ONCE(ns->sem_ctls[limit]);	/* a sysctl may change it now */
 }
 
-/*
- * Whether the caller may sleep, as far as this kernel can tell: one without
- * CONFIG_PREEMPT_COUNT does not see preemption switched off.  On PREEMPT_RT a
- * spinlock leaves preemption on but counts as an RCU reader.
+/**
+ * semshare_may_sleep - what every exported function asks first
+ * @caller: _RET_IP_, for the log
+ *
+ * As far as this kernel can tell: one without CONFIG_PREEMPT_COUNT does not see
+ * preemption switched off.  On PREEMPT_RT a spinlock leaves preemption on but
+ * counts as an RCU reader.
+ *
+ * Context: any.
+ * Return: false, and a line in the log the first time, if it may not.
  */
-static bool may_sleep(unsigned long caller)
+bool semshare_may_sleep(unsigned long caller)
 {
 	if (likely(!preempt_count() && !in_interrupt() && !irqs_disabled() &&
 		   !rcu_preempt_depth()))
 		return true;
-	pr_warn_once("%pS uses a semaphore where sleeping is not allowed (-EOPNOTSUPP): hand over to a kernel thread or a workqueue there\n",
+	pr_warn_once("%pS calls semshare where sleeping is not allowed (-EOPNOTSUPP): hand over to a kernel thread or a workqueue there\n",
 		     (void *)caller);
 	return false;
 }
@@ -122,7 +128,7 @@ EXPORT_SYMBOL_GPL(semshare_ipc_ns_put);
  */
 int semshare_semget(struct ipc_namespace *ns, key_t key, int nsems, int semflg)
 {
-	if (!may_sleep(_RET_IP_))
+	if (!semshare_may_sleep(_RET_IP_))
 		return -EOPNOTSUPP;
 	if (!ns)
 		return -EINVAL;
@@ -156,7 +162,7 @@ static int sem_operate(struct ipc_namespace *ns, int semid, struct sembuf *sops,
 	unsigned int i;
 	int error;
 
-	if (!may_sleep(caller))
+	if (!semshare_may_sleep(caller))
 		return -EOPNOTSUPP;
 	if (!ns)
 		return -EINVAL;
@@ -225,6 +231,31 @@ int semshare_semop(struct ipc_namespace *ns, int semid, struct sembuf *sops,
 	return sem_operate(ns, semid, sops, nsops, NULL, _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(semshare_semop);
+
+/**
+ * semshare_sem_operate - semtimedop() on a set whose use was granted before
+ * @ns: as semshare_semtimedop()
+ * @semid: as semshare_semtimedop()
+ * @sops: as semshare_semtimedop(), without SEM_UNDO
+ * @nsops: as semshare_semtimedop()
+ * @timeout: as semshare_semtimedop()
+ *
+ * With the kernel's credentials: the right was asked with semshare_sem_may_alter()
+ * of the one who opened what uses the set.  Asked at each operation it could be
+ * lost between a P and its V, and the semaphore with it.
+ *
+ * Context: process context, may sleep.
+ * Return: as semshare_semtimedop().
+ */
+int semshare_sem_operate(struct ipc_namespace *ns, int semid, struct sembuf *sops,
+			 unsigned int nsops, const struct timespec64 *timeout)
+{
+	const struct cred *old = override_creds(init_creds);
+	int error = sem_operate(ns, semid, sops, nsops, timeout, _RET_IP_);
+
+	revert_creds(old);
+	return error;
+}
 
 /* ------------------------------------------------------------------ semctl */
 
@@ -304,7 +335,7 @@ static int stat_as_kernel(struct ipc_namespace *ns, int semid, struct semid64_ds
 
 	if (semid < 0)
 		return -EINVAL;
-	old = override_creds(kernel_cred);
+	old = override_creds(init_creds);
 	error = sem_stat(ns, semid, IPC_STAT, ds);
 	revert_creds(old);
 	return error;
@@ -358,7 +389,7 @@ static int sem_values(struct ipc_namespace *ns, int semid, int cmd, unsigned sho
 int semshare_semctl(struct ipc_namespace *ns, int semid, int semnum, int cmd,
 		    union semshare_semun arg)
 {
-	if (!may_sleep(_RET_IP_))
+	if (!semshare_may_sleep(_RET_IP_))
 		return -EOPNOTSUPP;
 	if (!ns || semid < 0)
 		return -EINVAL;
@@ -395,6 +426,29 @@ int semshare_semctl(struct ipc_namespace *ns, int semid, int semnum, int cmd,
 EXPORT_SYMBOL_GPL(semshare_semctl);
 
 /**
+ * semshare_sem_control - semctl() on a set whose use was granted before
+ * @ns: as semshare_semctl()
+ * @semid: as semshare_semctl()
+ * @semnum: as semshare_semctl()
+ * @cmd: as semshare_semctl()
+ * @arg: as semshare_semctl()
+ *
+ * With the kernel's credentials, as semshare_sem_operate().
+ *
+ * Context: process context, may sleep.
+ * Return: as semshare_semctl().
+ */
+int semshare_sem_control(struct ipc_namespace *ns, int semid, int semnum, int cmd,
+			 union semshare_semun arg)
+{
+	const struct cred *old = override_creds(init_creds);
+	int result = semshare_semctl(ns, semid, semnum, cmd, arg);
+
+	revert_creds(old);
+	return result;
+}
+
+/**
  * semshare_semctl_values - GETALL or SETALL of a known number of semaphores
  * @ns: namespace of the set; the caller holds a reference
  * @semid: the set
@@ -413,7 +467,7 @@ EXPORT_SYMBOL_GPL(semshare_semctl);
 int semshare_semctl_values(struct ipc_namespace *ns, int semid, int cmd,
 			   unsigned short *values, unsigned int count)
 {
-	if (!may_sleep(_RET_IP_))
+	if (!semshare_may_sleep(_RET_IP_))
 		return -EOPNOTSUPP;
 	if (!ns || semid < 0 || (cmd != GETALL && cmd != SETALL))
 		return -EINVAL;
@@ -538,8 +592,13 @@ int semshare_sem_remove(struct ipc_namespace *ns, int semid,
 
 	if (!semshare_sem_same(ns, semid, facts))
 		return -EIDRM;
-	/* For the id to name another set by now it would have to come round right here. */
-	old = override_creds(kernel_cred);
+	/*
+	 * The check above and the removal are two steps, because the kernel has
+	 * no IPC_RMID that compares.  To slip a stranger's set in between, one
+	 * would have to remove this one and have the very next semget() of the
+	 * namespace reuse its id, within these few instructions.
+	 */
+	old = override_creds(init_creds);
 	error = sem_down(ns, semid, IPC_RMID, NULL);
 	revert_creds(old);
 	return error == -EINVAL ? -EIDRM : error;
@@ -569,8 +628,8 @@ u32 semshare_features(void)
 int __init semshare_sem_init(void)
 {
 	/* Of init_task: those of the first process, with every capability. */
-	kernel_cred = prepare_kernel_cred(&init_task);
-	return kernel_cred ? 0 : -ENOMEM;
+	init_creds = prepare_kernel_cred(&init_task);
+	return init_creds ? 0 : -ENOMEM;
 }
 
 /**
@@ -580,5 +639,5 @@ int __init semshare_sem_init(void)
  */
 void semshare_sem_exit(void)
 {
-	put_cred(kernel_cred);
+	put_cred(init_creds);
 }

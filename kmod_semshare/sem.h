@@ -29,6 +29,11 @@ u32 semshare_features(void);
 int semshare_sem_facts(struct ipc_namespace *ns, int semid, struct semshare_sem_facts *facts);
 bool semshare_sem_same(struct ipc_namespace *ns, int semid,
 		       const struct semshare_sem_facts *facts);
+bool semshare_may_sleep(unsigned long caller);
+int semshare_sem_operate(struct ipc_namespace *ns, int semid, struct sembuf *sops,
+			 unsigned int nsops, const struct timespec64 *timeout);
+int semshare_sem_control(struct ipc_namespace *ns, int semid, int semnum, int cmd,
+			 union semshare_semun arg);
 int semshare_sem_may_alter(struct ipc_namespace *ns, int semid);
 int semshare_sem_may_remove(struct ipc_namespace *ns, int semid);
 int semshare_sem_remove(struct ipc_namespace *ns, int semid,

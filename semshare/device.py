@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from semshare import names
 from semshare._abi import ffi, lib
+from semshare._native import Mapping
 from semshare.area_info import AreaInfo
 from semshare.errors import AbiMismatch, Denied, Error, NotFound, failure
 
@@ -92,8 +93,17 @@ class Device:
         return structure
 
     def _version(self) -> Version:
+        version = ffi.new("struct semshare_version *")
         try:
-            version = self._call(lib.SEMSHARE_IOC_VERSION, ffi.new("struct semshare_version *"))
+            # The module says no as well if what it has is not what this package was built for.
+            version.abi_version, version.features = lib.SEMSHARE_ABI_VERSION, lib.SEMSHARE_FEATURE_AREA
+            try:
+                self._call(lib.SEMSHARE_IOC_VERSION, version)
+            except OSError as error:
+                if error.errno not in (errno.EPROTO, errno.EOPNOTSUPP):
+                    raise
+                version.abi_version = version.features = 0
+                self._call(lib.SEMSHARE_IOC_VERSION, version)
         except OSError as error:
             raise AbiMismatch(
                 errno.EPROTO,
@@ -182,6 +192,10 @@ class ModuleArea:
         self.name = name
         self.readonly = readonly
         self.size = self.info().size
+        try:
+            self.mapping = Mapping.of_file(device.fd, self.size, readonly)
+        except OSError as error:
+            raise failure(error.errno or 0, self._what, "map") from error
 
     @property
     def fd(self) -> int:
@@ -216,6 +230,7 @@ class ModuleArea:
 
     def close(self) -> None:
         """Let go of it."""
+        self.mapping.close()
         self._device.close()
 
 

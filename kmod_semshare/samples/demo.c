@@ -184,7 +184,7 @@ static void demo_stop(struct demo_run *run)
 			semshare_ring_close(thread->ring);
 			thread->ring = NULL;
 		}
-		kfree(thread->record);
+		kvfree(thread->record);
 		thread->record = NULL;
 		/* One that was stopped before its first instruction never said so. */
 		thread->running = false;
@@ -221,8 +221,8 @@ static int demo_start_thread(struct demo_run *run, u32 index)
 		if (sizeof(*thread->record) + (u64)start->payload_max >
 		    semshare_ring_max_payload(capacity))
 			return -EMSGSIZE;
-		thread->record = kmalloc(sizeof(*thread->record) + start->payload_max,
-					 GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+		thread->record = kvmalloc(sizeof(*thread->record) + start->payload_max,
+					  GFP_KERNEL_ACCOUNT);
 		if (!thread->record)
 			return -ENOMEM;
 	} else {

@@ -22,6 +22,8 @@
 #include <semshare/kapi.h>
 #include <semshare/test.h>
 
+#include "../compat/compat.h"
+
 #define MAX_BUFFER	SZ_1M
 #define MAX_SLEEPERS	256
 #define GUARD_SIZE	64
@@ -161,7 +163,7 @@ static void run_in_timer(struct call *call)
 	mod_timer(&call->timer, jiffies + 1);
 	wait_for_completion(&call->done);
 	timer_delete_sync(&call->timer);
-	destroy_timer_on_stack(&call->timer);
+	timer_destroy_on_stack(&call->timer);
 }
 
 static void work_run(struct work_struct *work)

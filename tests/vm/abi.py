@@ -63,8 +63,10 @@ def semget(key, nsems, flags):
 
 def semop(semid, *operations, timeout=None):
     """Each operation is (semaphore, op, flags)."""
-    sops = struct.pack("HhH" * len(operations), *(number & 0xFFFF if i % 3 != 1 else number
-                                                  for operation in operations for i, number in enumerate(operation)))
+    sops = struct.pack(
+        "HhH" * len(operations),
+        *(number & 0xFFFF if i % 3 != 1 else number for operation in operations for i, number in enumerate(operation)),
+    )
     if timeout is None:
         return check(libc.semop(semid, sops, len(operations)))
     spec = struct.pack("qq", int(timeout), int(timeout % 1 * 1e9))
@@ -114,7 +116,7 @@ def _io(direction, number, size):
     return direction << 30 | size << 16 | 0xE5 << 8 | number
 
 
-IOC_VERSION = _io(2, 0x40, VERSION.size)
+IOC_VERSION = _io(3, 0x40, VERSION.size)
 IOC_FUNCTION = _io(3, 0x41, FUNCTION.size)
 IOC_CREATE = _io(1, 0x42, CREATE.size)
 IOC_ATTACH = _io(1, 0x43, ATTACH.size)
@@ -150,8 +152,8 @@ class Handle:
     def ioctl(self, command, buffer):
         return fcntl.ioctl(self.fd, command, buffer)
 
-    def version(self):
-        return VERSION.unpack(self.ioctl(IOC_VERSION, bytes(VERSION.size)))
+    def version(self, abi=0, features=0):
+        return VERSION.unpack(self.ioctl(IOC_VERSION, VERSION.pack(abi, features, b"")))
 
     def create(self, name, size, mode=0o600, flags=0):
         raw = name if isinstance(name, bytes) else name.encode()
@@ -229,8 +231,21 @@ class Ring:
             self.semid = semget(key_of(self.name), 3, IPC_CREAT | IPC_EXCL | 0o600)
             semop(self.semid, (MUTEX, 1, 0))
             handle.bind(self.semid, BIND_OWN)
-            struct.pack_into("=IIIQIIiIII", self.memory, 4, 1, 0, 1, capacity, capacity // 4 - 16, CONTROL,
-                             self.semid, key_of(self.name), 3, 0)
+            struct.pack_into(
+                "=IIIQIIiIII",
+                self.memory,
+                4,
+                1,
+                0,
+                1,
+                capacity,
+                capacity // 4 - 16,
+                CONTROL,
+                self.semid,
+                key_of(self.name),
+                3,
+                0,
+            )
             struct.pack_into("64s", self.memory, AT_NAME, self.name.encode())
             self.set32(0, RING_MAGIC)
         self.capacity = self.get64(16)
@@ -388,8 +403,14 @@ class Demo:
         fcntl.ioctl(self.fd, IOC_STATUS, buffer)
         _, running, error, reserved, done, acquisitions, contended, *wait = STATUS.unpack(buffer)
         assert reserved == 0
-        return {"running": running, "error": error, "done": done, "acquisitions": acquisitions,
-                "contended": contended, "wait_ns": wait}
+        return {
+            "running": running,
+            "error": error,
+            "done": done,
+            "acquisitions": acquisitions,
+            "contended": contended,
+            "wait_ns": wait,
+        }
 
     def wait(self, threads, timeout=60):
         """The statuses of all threads, once none is running."""
@@ -425,6 +446,7 @@ class Tally:
 
 
 # Processes
+
 
 class Child:
     """A forked process that runs a function; wait() passes its failure on."""

@@ -33,7 +33,10 @@ SYS = {"semget": 64, "semop": 65, "semctl": 66, "semtimedop": 220, "finit_module
 
 def syscall(name, *arguments):
     """The system call as it is: its value, or minus its errno."""
-    words = [each if isinstance(each, (bytes, ctypes.Array, ctypes._SimpleCData)) else ctypes.c_long(each or 0) for each in arguments]
+    words = [
+        each if isinstance(each, (bytes, ctypes.Array, ctypes._SimpleCData)) else ctypes.c_long(each or 0)
+        for each in arguments
+    ]
     result = libc.syscall(ctypes.c_long(SYS[name]), *words)
     return -ctypes.get_errno() if result == -1 else result
 
@@ -81,7 +84,9 @@ def shorts(values):
 
 def operations(ops):
     """struct sembuf[] of (number, change[, flags]) each."""
-    return ctypes.create_string_buffer(b"".join(struct.pack("=Hhh", *each, *[0] * (3 - len(each))) for each in ops), 6 * len(ops) or 1)
+    return ctypes.create_string_buffer(
+        b"".join(struct.pack("=Hhh", *each, *[0] * (3 - len(each))) for each in ops), 6 * len(ops) or 1
+    )
 
 
 def address(buffer):
@@ -92,7 +97,9 @@ class Caller:
     """The four functions on top of two that a subclass has: _operate and _control."""
 
     def semop(self, semid, ops, nsops=None):
-        return self._operate(semid, operations(ops) if ops is not None else None, len(ops) if nsops is None else nsops, None)
+        return self._operate(
+            semid, operations(ops) if ops is not None else None, len(ops) if nsops is None else nsops, None
+        )
 
     def semtimedop(self, semid, ops, seconds, nanoseconds=0):
         return self._operate(semid, operations(ops), len(ops), (seconds, nanoseconds))
@@ -201,7 +208,7 @@ class EntryPoints(Caller):
         if buffer is not None:
             call.buffer = address(buffer)
             call.size = ctypes.sizeof(buffer)
-        # CPython holds the GIL in ioctl() with a small buffer: without it, another thread can give what this one waits for.
+        # fcntl.ioctl() holds the GIL while it works on a small buffer: no other thread could give what it waits for.
         if libc.ioctl(self.device.fd, ctypes.c_ulong(CALL), ctypes.byref(call)):
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number), "/dev/semshare-test")
@@ -298,7 +305,7 @@ def in_child(function):
     if pid == 0:
         try:
             text = function()
-        except BaseException as error:  # noqa: BLE001
+        except BaseException as error:
             text = f"{type(error).__name__}: {error}"
         os.write(writer, str(text).encode())
         os._exit(0)

@@ -328,7 +328,9 @@ def test_read_only_handle_maps_read_only(how):
 def test_map_is_not_dumped_and_counted_through_splits():
     with Handle().create("split", 4 * PAGE) as handle:
         address = handle.raw_map(4 * PAGE)
-        smaps = Path("/proc/self/smaps").read_text().split(f"{address:x}-", 1)[1].split("VmFlags:", 1)[1].splitlines()[0]
+        smaps = (
+            Path("/proc/self/smaps").read_text().split(f"{address:x}-", 1)[1].split("VmFlags:", 1)[1].splitlines()[0]
+        )
         assert {"dd", "de", "sh", "mw"} <= set(smaps.split())
         assert "me" not in smaps.split()
         assert handle.info()["maps"] == 1

@@ -11,13 +11,20 @@ import time
 from pathlib import Path
 
 import pytest
+from abi import insmod, loaded
 
 from semshare.area import list_areas
 from semshare.semaphore_set import all_sets
 
 LIMIT = 240
 
-pytestmark = pytest.mark.skipif(not os.path.exists("/dev/semshare-demo"), reason="semshare_demo is not loaded")
+
+@pytest.fixture(autouse=True, scope="module")
+def modules():
+    """Those that take part, also where an earlier test has unloaded them."""
+    for name in ("semshare_demo", "semshare_exec"):
+        if not loaded(name):
+            insmod(name)
 
 
 def demo(*arguments: str) -> tuple[int, dict]:
@@ -55,7 +62,7 @@ def eventually(condition, limit: float = 10.0) -> bool:
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left():
+def nothing_is_left(modules):
     before = areas(), sets()
     yield
     assert eventually(lambda: (areas(), sets()) == before), (areas(), sets(), before)
@@ -96,7 +103,6 @@ def test_posix_shared_memory_works_beside_the_module():
     assert not any(producer["kind"] == "kernel" for producer in result["producers"])
 
 
-@pytest.mark.skipif("exec" not in areas(), reason="semshare_exec is not loaded")
 def test_the_demo_ends_with_program_starts():
     status, result = demo("--records", "50")
     assert (status, result["reasons"]) == (0, [])

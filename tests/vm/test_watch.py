@@ -10,18 +10,20 @@ import subprocess
 import time
 
 import pytest
-
-from semshare.area import list_areas
+from abi import insmod, loaded
 
 LIMIT = 120
 
-pytestmark = pytest.mark.skipif(
-    "exec" not in {area.name for area in list_areas()}, reason="semshare_exec is not loaded"
-)
+
+@pytest.fixture(autouse=True, scope="module")
+def publisher():
+    """The module semshare_exec, also where an earlier test has unloaded it."""
+    if not loaded("semshare_exec"):
+        insmod("semshare_exec")
 
 
 def watching(*arguments: str) -> subprocess.Popen:
-    """A watch that has begun: it has shown the start of some program."""
+    """A watch in the background. What starts while it does waits for it in the ring."""
     return subprocess.Popen(
         ["semshare", "watch", "exec", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

@@ -286,9 +286,14 @@ struct semshare_shm_trailer {
 
 /**
  * struct semshare_version - SEMSHARE_IOC_VERSION
- * @abi_version: SEMSHARE_ABI_VERSION of the module
- * @features: SEMSHARE_FEATURE_* that this module has on this kernel
- * @module: version of the module
+ * @abi_version: in: SEMSHARE_ABI_VERSION of the caller, 0: it only asks; out:
+ *	that of the module
+ * @features: in: SEMSHARE_FEATURE_* that the caller cannot do without; out: those
+ *	that this module has on this kernel
+ * @module: out: version of the module; in: zeros
+ *
+ * To be called first.  -EPROTO: another version; -EOPNOTSUPP: a feature is
+ * missing.  The structure says then as well what the module has.
  */
 struct semshare_version {
 	__u32 abi_version;
@@ -360,7 +365,8 @@ struct semshare_area_name {
  * @flags: SEMSHARE_BIND_OWN: remove the set when the area's last reference
  *	goes; the caller must be allowed to remove it
  *
- * Once per area, by a handle that may write, in the namespace of the area.
+ * Once per area, by its owner or with CAP_IPC_OWNER, through a handle that may
+ * write, in the namespace of the area.
  * Kernel clients that open a ring in the area use this set.
  */
 struct semshare_area_bind {
@@ -409,7 +415,7 @@ struct semshare_area_info {
 	__u32 key;
 };
 
-#define SEMSHARE_IOC_VERSION	_IOR(SEMSHARE_IOC_TYPE, 0x40, struct semshare_version)
+#define SEMSHARE_IOC_VERSION	_IOWR(SEMSHARE_IOC_TYPE, 0x40, struct semshare_version)
 #define SEMSHARE_IOC_FUNCTION	_IOWR(SEMSHARE_IOC_TYPE, 0x41, struct semshare_function)
 #define SEMSHARE_IOC_CREATE	_IOW(SEMSHARE_IOC_TYPE, 0x42, struct semshare_area_create)
 #define SEMSHARE_IOC_ATTACH	_IOW(SEMSHARE_IOC_TYPE, 0x43, struct semshare_area_attach)
