@@ -17,10 +17,9 @@ import weakref
 from typing import Union
 
 from semshare import device, names, shm
-from semshare._native import Mapping
 from semshare.area_info import AreaInfo
 from semshare.device import ModuleArea
-from semshare.errors import Error, NameExists, NotFound, failure
+from semshare.errors import Error, NameExists, NotFound
 from semshare.shm import PosixArea
 
 __all__ = ["Area", "AreaInfo", "list_areas"]
@@ -87,23 +86,13 @@ class Area:
             handle = _create(name, size, mode, backend)
         else:
             handle = _attach(name, readonly, backend)
-        try:
-            if size is not None and handle.size != size:
-                raise Error(
-                    errno.EINVAL, f"area {name!r}: has {handle.size} bytes, not {size}; attach it without a size"
-                )
-            self._mapping = Mapping.of_file(handle.fd, handle.size, readonly)
-        except OSError as error:
-            _let_go(handle, create)
-            if isinstance(error, Error):
-                raise
-            raise failure(error.errno or 0, f"area {name!r}", "map") from error
-        except BaseException:
-            _let_go(handle, create)
-            raise
+        if size is not None and handle.size != size:
+            handle.close()
+            raise Error(errno.EINVAL, f"area {name!r}: has {handle.size} bytes, not {size}; attach it without a size")
         self._handle = handle
+        self._mapping = handle.mapping
         # At the interpreter's end as well: whoever is the last to close an area removes it.
-        self._finalizer = weakref.finalize(self, _close, self._mapping, handle)
+        self._finalizer = weakref.finalize(self, handle.close)
 
     def __enter__(self) -> Area:
         return self
@@ -186,19 +175,6 @@ class Area:
             raise ValueError(f"area {self.name!r} is closed; attach it anew")
 
 
-def _close(mapping: Mapping, handle: Handle) -> None:
-    mapping.close()
-    handle.close()
-
-
-def _let_go(handle: Handle, created: bool) -> None:
-    """Undo an attach or a create that cannot be completed."""
-    with contextlib.suppress(Error):
-        if created:
-            handle.unlink()
-    handle.close()
-
-
 # -------------------------------------------------------------------------------------------------- create and attach
 
 
@@ -218,7 +194,9 @@ def _create(name: str, size: int, mode: int, backend: str | None) -> Handle:
     try:
         _refuse_if_in_shm(name)
     except BaseException:
-        _let_go(made, True)
+        with contextlib.suppress(Error):
+            made.unlink()
+        made.close()
         raise
     return made
 

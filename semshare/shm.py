@@ -22,7 +22,7 @@ from typing import Any, Callable, NamedTuple
 
 from semshare import names, segment, semaphore_set
 from semshare._abi import ffi, lib
-from semshare._native import is_dead, owner
+from semshare._native import Mapping, is_dead, owner
 from semshare.area_info import AreaInfo
 from semshare.errors import AbiMismatch, Error, NameExists, NotFound, Removed, Timeout, failure
 
@@ -75,6 +75,18 @@ def _write_trailer(fd: int, trailer: Any, magic: int) -> None:
     data = bytes(ffi.buffer(trailer))
     os.pwrite(fd, data[4:], place + 4)
     os.pwrite(fd, data[:4], place)
+
+
+def _map(fd: int, size: int, readonly: bool) -> Mapping:
+    """Map the data, by a description of its own.
+
+    A mapping keeps the description it was made from, and with it a flock: by views of it a closed area would look used.
+    """
+    again = os.open(f"/proc/self/fd/{fd}", (os.O_RDONLY if readonly else os.O_RDWR) | os.O_CLOEXEC)
+    try:
+        return Mapping.of_file(again, size, readonly)
+    finally:
+        os.close(again)
 
 
 def _unfinished(fd: int) -> bool:
@@ -141,11 +153,12 @@ class PosixArea:
 
     backend = "posix"
 
-    def __init__(self, fd: int, name: str, readonly: bool, size: int) -> None:
+    def __init__(self, fd: int, name: str, readonly: bool, size: int, mapping: Mapping) -> None:
         self.fd = fd
         self.name = name
         self.readonly = readonly
         self.size = size
+        self.mapping = mapping
 
     def _trailer(self) -> Any:
         trailer = _read_trailer(self.fd)
@@ -192,6 +205,7 @@ class PosixArea:
         """Let go of it. Whoever is the last to do so removes it."""
         if self.fd < 0:
             return
+        self.mapping.close()
         path, fd = path_of(self.name), self.fd
         self.fd = -1
         # By a copy, whose flock is ours as long as it is open, the file can still be told from others.
@@ -310,9 +324,10 @@ def create(name: str, size: int, mode: int, taken_elsewhere: Callable[[], bool])
             _flock(fd, fcntl.LOCK_EX, CREATOR_LIMIT, name)
             if not _is_named(path, fd):
                 continue  # somebody took us for dead
-            complete = _complete(fd, name, size, mode, taken_elsewhere)
-            if complete:
-                return PosixArea(fd, name, False, size)
+            mapping = _complete(fd, name, size, mode, taken_elsewhere)
+            if _is_named(path, fd):
+                complete = True
+                return PosixArea(fd, name, False, size, mapping)
         finally:
             if not complete:
                 if _is_named(path, fd):
@@ -321,8 +336,8 @@ def create(name: str, size: int, mode: int, taken_elsewhere: Callable[[], bool])
                 os.close(fd)
 
 
-def _complete(fd: int, name: str, size: int, mode: int, taken_elsewhere: Callable[[], bool]) -> bool:
-    """Fill the file and publish it. False: somebody removed it in the instant in which the lock is exchanged."""
+def _complete(fd: int, name: str, size: int, mode: int, taken_elsewhere: Callable[[], bool]) -> Mapping:
+    """Fill the file, map it and publish it."""
     try:
         # All of it now: a full /dev/shm is an error here, and not a SIGBUS at some later store.
         os.posix_fallocate(fd, 0, _rounded(size) + PAGE)
@@ -348,12 +363,13 @@ def _complete(fd: int, name: str, size: int, mode: int, taken_elsewhere: Callabl
             f"area {name!r}: the kernel module has one of that name; attach it, choose another name, or remove it: "
             f"semshare rm {name}",
         )
+    mapping = _map(fd, size, False)
     os.fchmod(fd, mode)
     _write_trailer(fd, trailer, lib.SEMSHARE_SHM_MAGIC)
     # An exclusive lock does not turn into a shared one: it is given back and another taken. Who takes it in between
-    # finds a complete area that nobody uses, and may remove it.
+    # finds a complete area that nobody uses, and may remove it: the caller looks.
     _flock(fd, fcntl.LOCK_SH, CREATOR_LIMIT, name)
-    return _is_named(path_of(name), fd)
+    return mapping
 
 
 def _taken(name: str) -> NameExists:
@@ -428,8 +444,9 @@ def attach(name: str, readonly: bool) -> PosixArea | None:
                     return None  # its creator died, create() clears that away
             else:
                 _check(trailer, name)
+                area = PosixArea(fd, name, readonly, trailer.size, _map(fd, trailer.size, readonly))
                 keep = True
-                return PosixArea(fd, name, readonly, trailer.size)
+                return area
         finally:
             if not keep:
                 os.close(fd)

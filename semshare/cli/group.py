@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import signal
 import sys
 from importlib import import_module
 from typing import IO, Any
@@ -50,6 +51,9 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except KeyboardInterrupt:
+            # As a shell names it: 128 and the signal's number. The demo, which has more to say, handles it by itself.
+            raise SystemExit(128 + signal.SIGINT) from None
         except OSError as error:  # all of this package's errors are
             if error.errno == errno.EPIPE:
                 raise  # the reader of our output went away: click ends quietly

@@ -96,7 +96,9 @@ def _duration(ns: int) -> str:
 def _counter(counter: Counter) -> tuple[str, str]:
     missing = counter.expected - counter.counted
     text = f"counter: expected {counter.expected:,}, counted {counter.counted:,}"
-    if missing:
+    if not counter.complete:
+        text += ", not all parties could say how much they added"
+    elif missing:
         text += f", {missing:,} missing"
     return f"{text} ({len(counter.parties)} parties, {counter.seconds:.1f} s)", "red" if missing else ""
 

@@ -81,14 +81,19 @@ class LockFigures:
 class Counter:
     """The second experiment: one number that everybody adds 1 to."""
 
-    parties: dict[str, int] = field(default_factory=dict)
-    """Additions that each party says it made."""
+    parties: dict[str, int | None] = field(default_factory=dict)
+    """Additions that each party says it made; None of one that ended before it could say."""
     counted: int = 0
     seconds: float = 0.0
 
     @property
     def expected(self) -> int:
-        return sum(self.parties.values())
+        return sum(done or 0 for done in self.parties.values())
+
+    @property
+    def complete(self) -> bool:
+        """Whether all parties said what they did."""
+        return None not in self.parties.values()
 
     def as_dict(self) -> dict[str, Any]:
         return {"expected": self.expected, "counted": self.counted, "parties": self.parties}
@@ -127,7 +132,8 @@ class Result:
     @property
     def counter_damaged(self) -> bool:
         """Whether an addition is missing."""
-        return self.counter is not None and self.counter.counted != self.counter.expected
+        counter = self.counter
+        return counter is not None and counter.complete and counter.counted != counter.expected
 
     def reasons(self) -> list[str]:
         """Why this run does not show what it is to show; empty if it does."""
@@ -137,7 +143,7 @@ class Result:
         reasons += [f"{producer.name} put no record" for producer in self.producers if producer.sent == 0]
         if self.counter is not None:
             reasons += [
-                f"{name} added nothing to the counter" for name, done in self.counter.parties.items() if not done
+                f"{name} added nothing to the counter" for name, done in self.counter.parties.items() if done == 0
             ]
         elif not self.interrupted:
             reasons.append("the counter was not run")

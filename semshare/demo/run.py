@@ -237,8 +237,7 @@ class Demo:
         for index, status in enumerate(self._kernel_status()):
             counter.parties[f"kernel-{index + 1}"] = status.done
         for party in self._parties:
-            if party.work is not None:
-                counter.parties[party.name] = party.work.done
+            counter.parties[party.name] = party.work.done if party.work is not None else None
         self.result.counter = counter
 
     def _work(self, parties: Sequence[Party], seconds: float | None) -> None:

@@ -13,7 +13,7 @@ static LockCore *locks;
 
 static bool held_by_me(const LockCore *self)
 {
-	return self->holder && self->generation == owner_generation && self->holder == owner_tid();
+	return self->holder && self->generation == owner_generation && self->holder == owner_self()->tid;
 }
 
 static bool held_here(const LockCore *self)
@@ -182,7 +182,7 @@ static bool see_to_death(LockCore *self)
 static inline bool taken(LockCore *self, const struct mutex_holding *holding, bool contended, int64_t waited)
 {
 	self->holding = *holding;
-	self->holder = owner_tid();
+	self->holder = owner_self()->tid;
 	self->generation = owner_generation;
 	mutex_count(&self->waits, contended, waited);
 	if (self->owner_died)

@@ -5,10 +5,9 @@
 
 static PyObject *owner(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 {
-	struct semshare_owner self;
+	const struct semshare_owner *self = owner_self();
 
-	owner_self(&self);
-	return Py_BuildValue("IIIK", self.kind, self.pid, self.tid, (unsigned long long)self.start);
+	return Py_BuildValue("IIIK", self->kind, self->pid, self->tid, (unsigned long long)self->start);
 }
 
 static PyObject *is_dead(PyObject *Py_UNUSED(module), PyObject *pid)

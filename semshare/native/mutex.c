@@ -32,10 +32,9 @@
 /* Shorter waits than this are not worth the question. */
 #define DEATH_NS	(10 * NS_PER_MS)
 
-static void enter(const struct mutex *mutex, struct mutex_holding *holding)
+static void enter(const struct mutex *mutex, const struct semshare_owner *self, struct mutex_holding *holding)
 {
 	struct semshare_lock_state *state = mutex->state;
-	struct semshare_owner self;
 
 	holding->died = false;
 	holding->epoch = 0;
@@ -47,17 +46,17 @@ static void enter(const struct mutex *mutex, struct mutex_holding *holding)
 		holding->dead.tid = semshare_load(&state->owner_tid);
 		holding->dead.start = semshare_load(&state->owner_start);
 	}
-	owner_self(&self);
-	holding->died = semshare_lock_enter(state, &self, &holding->epoch);
+	holding->died = semshare_lock_enter(state, self, &holding->epoch);
 }
 
 int mutex_try(const struct mutex *mutex, struct mutex_holding *holding)
 {
 	struct sembuf take = { 0, -1, IPC_NOWAIT | SEM_UNDO };
+	const struct semshare_owner *self = owner_self();
 
 	if (semop(mutex->semid, &take, 1))
 		return errno;
-	enter(mutex, holding);
+	enter(mutex, self, holding);
 	return 0;
 }
 
@@ -139,6 +138,7 @@ int mutex_wait(const struct mutex *mutex, int64_t deadline, const volatile bool 
 	       struct mutex_holding *holding, pid_t *holder)
 {
 	struct sembuf take = { 0, -1, SEM_UNDO };
+	const struct semshare_owner *self = owner_self();
 	struct timespec timeout;
 	int64_t left;
 	int error;
@@ -156,7 +156,7 @@ int mutex_wait(const struct mutex *mutex, int64_t deadline, const volatile bool 
 	}
 	timeout = clock_timespec(left < SLICE_NS ? left : SLICE_NS);
 	if (!semtimedop(mutex->semid, &take, 1, &timeout)) {
-		enter(mutex, holding);
+		enter(mutex, self, holding);
 		return 0;
 	}
 	error = errno;

@@ -22,7 +22,7 @@ typedef struct lock_core {
 	struct mutex mutex;
 	struct mutex_waits waits;
 	struct mutex_holding holding;	/* the owner's */
-	pid_t holder;			/* thread that holds it by way of this object, 0 if none */
+	uint32_t holder;		/* thread that holds it by way of this object, 0 if none */
 	unsigned int generation;	/* owner_generation when it took it */
 	PyObject *owner_died;		/* what the last acquisition found, NULL if all was well */
 	struct semshare_ring_control *ring;	/* set if this is the mutex of a ring */

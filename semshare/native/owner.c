@@ -15,7 +15,7 @@ unsigned int owner_generation;
 
 static pid_t process;
 static __u64 process_start;
-static __thread pid_t thread;
+static __thread struct semshare_owner self;	/* kind 0: not asked yet */
 
 /*
  * The child of a fork has the forking thread's memory, and so its notion of who it is.  Nothing here but one system
@@ -26,20 +26,13 @@ static void forget_parent(void)
 	owner_generation++;
 	process = getpid();
 	process_start = 0;
-	thread = 0;
+	self.kind = SEMSHARE_OWNER_NONE;
 }
 
 int owner_setup(void)
 {
 	process = getpid();
 	return pthread_atfork(NULL, NULL, forget_parent);
-}
-
-pid_t owner_tid(void)
-{
-	if (!thread)
-		thread = (pid_t)syscall(SYS_gettid);
-	return thread;
 }
 
 /* What follows the name of the program in /proc/PID/stat: field 3 and on.  The name may hold spaces and parentheses. */
@@ -71,19 +64,23 @@ static unsigned long long stat_field(const char *field3, int number)
 	return strtoull(field3, NULL, 10);
 }
 
-void owner_self(struct semshare_owner *self)
+/* Who the calling thread is.  Asked before a lock is taken, so that nothing of this is done inside. */
+const struct semshare_owner *owner_self(void)
 {
-	if (!process_start) {
-		char line[1024];
-		const char *stat = read_stat("/proc/self/stat", line, sizeof(line));
+	if (self.kind == SEMSHARE_OWNER_NONE) {
+		if (!process_start) {
+			char line[1024];
+			const char *stat = read_stat("/proc/self/stat", line, sizeof(line));
 
-		/* Without /proc the pid alone has to tell; 1 keeps this from being tried each time. */
-		process_start = stat ? stat_field(stat, 22) : 1;
+			/* Without /proc the pid alone has to tell; 1 keeps this from being tried each time. */
+			process_start = stat ? stat_field(stat, 22) : 1;
+		}
+		self.pid = (__u32)process;
+		self.tid = (__u32)syscall(SYS_gettid);
+		self.start = process_start;
+		self.kind = SEMSHARE_OWNER_USER;
 	}
-	self->kind = SEMSHARE_OWNER_USER;
-	self->pid = (__u32)process;
-	self->tid = (__u32)owner_tid();
-	self->start = process_start;
+	return &self;
 }
 
 /*

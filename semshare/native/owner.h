@@ -11,8 +11,7 @@
 extern unsigned int owner_generation;
 
 int owner_setup(void);
-void owner_self(struct semshare_owner *self);
-pid_t owner_tid(void);
+const struct semshare_owner *owner_self(void);
 bool owner_process_is_dead(pid_t pid);
 int owner_processors(void);
 

@@ -487,8 +487,13 @@ static int drive(RingCore *self, struct job *job, bool blocking, double timeout)
 			error = -1;
 	} while (error == EINTR);
 	self->users--;
-	if (self->closing && !self->users)
-		release_memory(self);
+	if (self->closing) {
+		if (!self->users)
+			release_memory(self);
+		/* Whatever else went wrong did so because the ring was closed; the set may have gone with it. */
+		if (error > 0)
+			error = ECANCELED;
+	}
 	return error;
 }
 

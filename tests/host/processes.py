@@ -3,12 +3,17 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import sys
 import time
 import traceback
 from typing import Callable
+
+# Children die with the test run, however that ends. Looked up before any fork.
+_prctl = ctypes.CDLL(None).prctl
+PR_SET_PDEATHSIG = 1
 
 LIMIT = 60.0
 """Seconds after which something that should happen did not. Nothing here measures time."""
@@ -33,6 +38,7 @@ class Child:
         if self.pid == 0:
             code = 1
             try:
+                _prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
                 function(*arguments)
                 code = 0
             except SystemExit as end:

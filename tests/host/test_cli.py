@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -34,11 +33,6 @@ def assert_one_line(ended: subprocess.CompletedProcess, *words: str) -> None:
     assert ended.stderr.startswith("semshare: ") and ended.stderr.count("\n") == 1
     for word in words:
         assert word in ended.stderr
-
-
-@pytest.fixture
-def name() -> str:
-    return f"test-cli-{os.getpid()}-{random.getrandbits(32):08x}"
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ from __future__ import annotations
 import ast
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -38,11 +37,6 @@ def demo(*arguments: str) -> tuple[int, dict]:
     ended = subprocess.run(command("demo", "--json", *arguments), capture_output=True, text=True, timeout=LIMIT)
     assert ended.stderr == ""
     return ended.returncode, json.loads(ended.stdout)
-
-
-@pytest.fixture
-def name() -> str:
-    return f"test-demo-{os.getpid()}-{random.getrandbits(32):08x}"
 
 
 def key_of(name: str) -> int:
@@ -201,6 +195,20 @@ def test_ctrl_c_gives_the_report_so_far(running, name):
     assert all(producer["sent"] == producer["received"] > 0 for producer in result["producers"])
     assert not any(producer["lost"] or producer["torn"] for producer in result["producers"])
     assert not is_there(name)
+
+
+def test_a_second_ctrl_c_ends_it_at_once(running, name):
+    """Even while somebody does not answer."""
+    children = sorted(descendants(running.pid))
+    os.kill(children[0], signal.SIGSTOP)
+    os.killpg(running.pid, signal.SIGINT)
+    time.sleep(0.5)
+    assert running.poll() is None
+    os.killpg(running.pid, signal.SIGINT)
+    output, errors = running.communicate(timeout=LIMIT)
+    assert (running.returncode, errors) == (130, "")
+    assert "interrupted twice: ended at once" in json.loads(output)["reasons"]
+    assert not is_there(name) and not any(map(is_alive, children))
 
 
 def test_sigterm_to_the_parent_alone_ends_it_too(running, name):

@@ -190,7 +190,8 @@ def die_holding(name: str) -> int:
     gate = Gate()
 
     def hold():
-        Lock(name).acquire()
+        mine = Lock(name)  # an object that is forgotten gives the lock back
+        mine.acquire()
         gate.open()
         signal.pause()
 
@@ -220,7 +221,8 @@ def test_who_waits_is_told_as_well(lock, name):
     gate = Gate()
 
     def hold():
-        Lock(name).acquire()
+        mine = Lock(name)  # an object that is forgotten gives the lock back
+        mine.acquire()
         gate.open()
         signal.pause()
 

@@ -89,7 +89,8 @@ def test_a_killed_plain_holder_frees_the_lock(lock):
     gate = Gate()
 
     def hold():
-        plain(lock.key).acquire()
+        mine = plain(lock.key)
+        mine.acquire()
         gate.open()
         signal.pause()
 
