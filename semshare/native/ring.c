@@ -301,6 +301,26 @@ static bool look(RingCore *self, const struct job *job)
 }
 
 /*
+ * Is there nothing to do yet, as far as can be seen without the lock?  Who waits then looks on a while before it takes
+ * the lock away from the one who would change that.
+ */
+static bool seems_idle(RingCore *self, struct job *job)
+{
+	struct semshare_ring_cursors at;
+	__u64 space;
+
+	if (semshare_ring_look(&self->view, &at))
+		return false;
+	if (!job->put) {
+		job->seen = at.tail;
+		return at.head == at.tail;
+	}
+	job->seen = at.head;
+	space = self->view.capacity - (at.tail - at.head);
+	return job->count && space < semshare_ring_footprint((__u64)job->entries[job->done].size);
+}
+
+/*
  * Sleep until a hint comes or it is time to look again.  0, EINTR (also when it is only time to look again: the
  * interpreter then sees to signals), EIDRM, EINVAL.
  */
@@ -356,6 +376,8 @@ static int go_on(RingCore *self, struct job *job, int64_t deadline, bool blockin
 {
 	bool sleeps = job->slept || !mutex_may_spin();
 
+	if (self->locked && blocking && !sleeps && seems_idle(self, job))
+		sleeps = !look(self, job);
 	for (;;) {
 		struct mutex_holding holding;
 		unsigned int hints;
@@ -465,7 +487,7 @@ static int drive(RingCore *self, struct job *job, bool blocking, double timeout)
 		error = pass(self, job, false, false, &hints);
 		if (error != EAGAIN || !blocking)
 			return error;
-	} else if (!(semshare_load(&self->mutex.state->epoch) & 1)) {
+	} else if (!(semshare_load(&self->mutex.state->epoch) & 1) && !(blocking && seems_idle(self, job))) {
 		error = mutex_try(&self->mutex, &holding);
 		if (!error) {
 			mutex_count(&self->lock->waits, false, 0);
