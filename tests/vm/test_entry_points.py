@@ -659,10 +659,10 @@ def test_nothing_stays_mapped_in_the_process(process):
     semid = new_set(32000)
     values = [1] * 32000
     process.setall(semid, values)
-    before = [line for line in pathlib.Path("/proc/self/maps").read_text().splitlines() if "semshare" in line]
+    before = [line for line in pathlib.Path("/proc/self/maps").read_text().splitlines() if "[semshare]" in line]
     for _ in range(20):
         assert process.setall(semid, values) == 0
-    after = [line for line in pathlib.Path("/proc/self/maps").read_text().splitlines() if "semshare" in line]
+    after = [line for line in pathlib.Path("/proc/self/maps").read_text().splitlines() if "[semshare]" in line]
     assert before == after == []
 
 
@@ -681,7 +681,7 @@ def test_a_child_forked_in_the_middle_inherits_nothing(process):
         for _ in range(25):
             pid = os.fork()
             if pid == 0:
-                os._exit("semshare" in pathlib.Path("/proc/self/maps").read_text())
+                os._exit("[semshare]" in pathlib.Path("/proc/self/maps").read_text())
             inherited.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
     finally:
         stop.set()
