@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import statistics
-from typing import Iterator
+from collections.abc import Iterator
 
 import click
 from rich.console import Console

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import multiprocessing
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Callable, Sequence
+from typing import Any, Callable
 
 ROUNDS = 7
 
@@ -105,7 +106,7 @@ def run_parties(party: Callable[..., Any], arguments: Sequence[tuple[Any, ...]],
             pipes.append(receive)
             processes.append(process)
         results = []
-        for process, pipe in zip(processes, pipes):
+        for pipe in pipes:
             if not pipe.poll(limit):
                 raise RuntimeError(f"{party.__name__} was not done after {limit:.0f} s")
             try:

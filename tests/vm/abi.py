@@ -107,9 +107,24 @@ ATTACH = struct.Struct("64sII")
 NAME = struct.Struct("64s")
 INFO = struct.Struct("QQQ64sIIIIIIIIiiII")
 BIND = struct.Struct("iI")
-INFO_FIELDS = (
-    "id size created_ns name uid gid mode access handles maps kernel_users flags creator_pid semid bind_flags key"
-).split()
+INFO_FIELDS = [
+    "id",
+    "size",
+    "created_ns",
+    "name",
+    "uid",
+    "gid",
+    "mode",
+    "access",
+    "handles",
+    "maps",
+    "kernel_users",
+    "flags",
+    "creator_pid",
+    "semid",
+    "bind_flags",
+    "key",
+]
 
 
 def _io(direction, number, size):

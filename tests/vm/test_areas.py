@@ -14,9 +14,7 @@ from pathlib import Path
 
 import pytest
 from abi import (
-    ATTACH,
     BIND_OWN,
-    CREATE,
     FUNCTION,
     GETVAL,
     IOC_ATTACH,

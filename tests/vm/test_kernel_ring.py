@@ -535,7 +535,9 @@ def test_scribbling_user_hurts_only_itself(demo, what):
         with Handle().create("scribble", CONTROL + 4096 + PAGE) as handle:
             ring = Ring(handle, 4096)
 
-            def scribble(ring=ring, seed=generator.random()):
+            seed = generator.random()
+
+            def scribble(ring=ring, seed=seed):
                 dice = random.Random(seed)
                 words = len(ring.memory) // 4
                 interesting = (0, 1, 15, 16, 4095, 4096, 0x7FFFFFFF, 0x80000000, 0xFFFFFFF0, 0xFFFFFFFF)
