@@ -17,6 +17,7 @@
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
 #include <linux/cpumask.h>
+#include <linux/jiffies.h>
 #include <linux/kthread.h>
 #include <linux/math64.h>
 #include <linux/pid.h>
@@ -67,7 +68,7 @@ static int lock_try(struct semshare_lock *lock)
  */
 static int lock_verify(struct semshare_lock *lock)
 {
-	if (lock->verified == jiffies)
+	if (time_before_eq(jiffies, lock->verified))
 		return 0;
 	if (!semshare_sem_same(lock->ns, lock->semid, &lock->facts))
 		return -EIDRM;

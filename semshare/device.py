@@ -13,7 +13,7 @@ from semshare import names
 from semshare._abi import ffi, lib
 from semshare._native import Mapping
 from semshare.area_info import AreaInfo
-from semshare.errors import AbiMismatch, Denied, Error, NotFound, failure
+from semshare.errors import AbiMismatch, Denied, Error, NameExists, NotFound, failure
 
 PATH: str = ffi.string(lib.SEMSHARE_DEVICE).decode()
 
@@ -255,6 +255,11 @@ def create(name: str, size: int, mode: int) -> ModuleArea:
                 f"area {name!r} (module): create {size} bytes with mode {mode:o}: refused; the module's parameter "
                 "max_area_bytes limits the size (cat /sys/module/semshare/parameters/max_area_bytes), the mode is 0 to "
                 "0666",
+            ) from error
+        if error.errno == errno.EEXIST:
+            raise NameExists(
+                errno.EEXIST,
+                f"area {name!r} (module): there is one; attach it, use another name, or remove it: semshare rm {name}",
             ) from error
         raise failure(error.errno or 0, f"area {name!r} (module)", f"create {size} bytes") from error
 

@@ -35,6 +35,7 @@ CREATOR_LIMIT = 10.0
 # A file whose creator has not locked it yet is as fresh as that, or its creator died.
 BIRTH_LIMIT = 0.1
 POLL = 0.001
+RETRIES = 6
 
 
 def path_of(name: str) -> str:
@@ -89,10 +90,16 @@ def _map(fd: int, size: int, readonly: bool) -> Mapping:
         os.close(again)
 
 
-def _unfinished(fd: int) -> bool:
-    """Whether a file that is no complete area can be one that its creator did not finish: nothing in its last page."""
+def _unfinished(fd: int, name: str) -> bool:
+    """Whether a file that is no complete area is one that its creator did not finish: empty, or without the magic."""
     size = os.fstat(fd).st_size
-    return size == 0 or (size >= PAGE and not any(os.pread(fd, PAGE, size - PAGE)))
+    if size == 0 or size % PAGE:
+        return size == 0
+    trailer = ffi.new("struct semshare_shm_trailer *")
+    last_page = os.pread(fd, PAGE, size - PAGE)
+    ffi.buffer(trailer)[:] = last_page[: ffi.sizeof("struct semshare_shm_trailer")]
+    ours = bytes(ffi.buffer(trailer.name)) == names.padded(name)
+    return trailer.magic == 0 and (ours or not any(last_page))
 
 
 # -------------------------------------------------------------------------------------------------------------- locks
@@ -193,13 +200,16 @@ class PosixArea:
         if not _is_named(path, self.fd):
             return
         trailer = self._trailer()
+        if os.geteuid() not in (0, os.fstat(self.fd).st_uid):
+            raise failure(errno.EPERM, _what(self.name), "unlink")
+        # The set first: killed in between, the file is left, and tells what it was. A set alone tells nothing.
+        _remove_set(trailer)
         try:
             os.unlink(path)
         except FileNotFoundError:
             return
         except OSError as error:
             raise failure(error.errno or 0, _what(self.name), "unlink") from error
-        _remove_set(trailer)
 
     def close(self) -> None:
         """Let go of it. Whoever is the last to do so removes it."""
@@ -225,24 +235,27 @@ class PosixArea:
 
 def _remove_if_alone(path: str, fd: int) -> bool:
     """Remove an area if nobody uses it. `fd` is a description without a lock."""
-    for attempt in range(3):
+    for attempt in range(RETRIES):
         if (mine := _alone(path, fd)) is not None:
             break
-        # semshare ls may have looked just now.
-        time.sleep(POLL * attempt)
+        if _locks_on(os.fstat(fd), "READ"):
+            return False
+        # No user that can be seen: somebody looked just now, by an exclusive lock as we do, whether it is stale.
+        time.sleep(POLL * 2**attempt)
     else:
         return False
     try:
+        if os.geteuid() not in (0, os.fstat(mine).st_uid):
+            return False  # /dev/shm has the sticky bit: its owner will, or semshare rm --stale
         trailer = _read_trailer(mine)
-        os.unlink(path)
+        # The set first: killed in between, the file is left, and tells what it was. A set alone tells nothing.
         if trailer is not None:
             _remove_set(trailer)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
         return True
-    except OSError as error:
-        # Of another user, in a folder with the sticky bit: its owner, or semshare rm --stale, will.
-        if error.errno not in (errno.EPERM, errno.EACCES, errno.ENOENT):
-            raise
-        return False
+    except PermissionError:
+        return False  # root, but not of this folder's user namespace
     finally:
         os.close(mine)
 
@@ -284,14 +297,19 @@ def _info(name: str, fd: int, trailer: Any, *, stale: bool, unlinked: bool = Fal
     )
 
 
-def _locks_on(state: os.stat_result) -> int | None:
-    """Flocks on a file, as far as /proc/locks shows them; None if it shows nothing at all."""
+def _locks_on(state: os.stat_result, kind: str = "") -> int | None:
+    """Flocks on a file that are held, "READ" or "WRITE" or any, as far as /proc/locks shows them.
+
+    It shows those of processes in this pid namespace. None if it cannot be read.
+    """
     wanted = f"{os.major(state.st_dev):02x}:{os.minor(state.st_dev):02x}:{state.st_ino}"
     try:
         with open("/proc/locks", encoding="ascii") as table:
-            return sum(1 for line in table if "FLOCK" in line and "->" not in line and wanted in line.split())
+            # 1: FLOCK  ADVISORY  READ 4711 00:19:123 0 EOF, and "->" behind the number of one who waits
+            held = [line.split() for line in table if "->" not in line]
     except OSError:
         return None
+    return sum(wanted in words and "FLOCK" in words and kind in (*words, "") for words in held)
 
 
 # -------------------------------------------------------------------------------------------------- create and attach
@@ -314,7 +332,7 @@ def create(name: str, size: int, mode: int, taken_elsewhere: Callable[[], bool])
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except FileExistsError:
-            if time.monotonic() > deadline or not _clear_unfinished(path):
+            if time.monotonic() > deadline or not _clear_unfinished(path, name):
                 raise _taken(name) from None
             continue
         except OSError as error:
@@ -381,7 +399,7 @@ def _taken(name: str) -> NameExists:
     return NameExists(errno.EEXIST, f"{_what(name)}: there is one; {advice}")
 
 
-def _clear_unfinished(path: str) -> bool:
+def _clear_unfinished(path: str, name: str) -> bool:
     """Remove a file whose creator died before the area was complete. False: it is something else."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -404,7 +422,7 @@ def _clear_unfinished(path: str) -> bool:
                 return True
             return not _is_named(path, fd)
         try:
-            if _read_trailer(mine) is not None or not _unfinished(mine):
+            if _read_trailer(mine) is not None or not _unfinished(mine, name):
                 return False
             os.unlink(path)
             return True
@@ -438,7 +456,7 @@ def attach(name: str, readonly: bool) -> PosixArea | None:
                 continue  # removed while we waited: look again
             trailer = _read_trailer(fd)
             if trailer is None:
-                if not _unfinished(fd):
+                if not _unfinished(fd, name):
                     raise Error(errno.EPROTO, f"{_what(name)}: this file is no area; use another name")
                 if time.monotonic() > deadline:
                     return None  # its creator died, create() clears that away
@@ -499,12 +517,13 @@ def _all() -> Iterator[tuple[AreaInfo, int]]:
         except OSError:
             continue
         try:
-            mine = _alone(path, fd)
+            # Asked by a lock of our own, but not where users are seen: those who close it ask the same way.
+            mine = None if _locks_on(os.fstat(fd)) else _alone(path, fd)
             if mine is not None:
                 os.close(mine)
             trailer = _read_trailer(fd)
             if trailer is None:
-                if mine is None or not _unfinished(fd):
+                if mine is None or not _unfinished(fd, name):
                     continue
                 trailer = ffi.new("struct semshare_shm_trailer *", {"semid": -1, "key": names.key_of(name)})
             yield _info(name, fd, trailer, stale=mine is not None), fd

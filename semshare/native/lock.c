@@ -262,7 +262,7 @@ static inline int try_now(LockCore *self, bool only)
 		fail(self, 0, "acquire");
 		return -1;
 	}
-	if (!only && self->mutex.state && semshare_load(&self->mutex.state->epoch) & 1 && mutex_may_spin())
+	if (!only && self->mutex.state && semshare_load(&self->mutex.state->epoch) & 1 && mutex_spin_ns() >= 0)
 		return 0;
 	error = mutex_try(&self->mutex, &holding);
 	if (!error)

@@ -60,31 +60,40 @@ int mutex_try(const struct mutex *mutex, struct mutex_holding *holding)
 	return 0;
 }
 
-/* May this thread wait for another processor at all? Asked anew now and then: affinities change. */
-bool mutex_may_spin(void)
+/*
+ * How long this thread may look at full speed for what another one does: SPIN_NS; 0, if it may run on one processor
+ * only, where the other may wait for that very one, so it leaves it to others each time; -1 on a machine that has but
+ * one: not at all.  Asked anew now and then: affinities change.
+ */
+int64_t mutex_spin_ns(void)
 {
 	static unsigned int generation = -1u;
 	static unsigned int asked;
-	static bool may;
+	static int64_t spin;
 
 	if (generation != owner_generation || asked++ % 64 == 0) {
 		generation = owner_generation;
-		may = owner_processors() > 1;
+		if (sysconf(_SC_NPROCESSORS_ONLN) == 1)
+			spin = -1;
+		else
+			spin = owner_processors() > 1 ? SPIN_NS : 0;
 	}
-	return may;
+	return spin;
 }
 
 static int look(const struct mutex *mutex, int64_t deadline, struct mutex_holding *holding)
 {
-	int64_t now, begin, retry = 0;
+	int64_t now, begin, retry = 0, spin = mutex_spin_ns();
 	__u32 epoch, failed = 1;	/* odd: none has failed yet */
 	int i, error;
 
-	if (!mutex->state || !mutex_may_spin())
+	if (!mutex->state || spin < 0)
 		return EAGAIN;
 	now = begin = clock_now();
+	if (!spin)
+		sched_yield();
 	do {
-		for (i = 0; i < LOOKS; i++) {
+		for (i = 0; i < (spin ? LOOKS : 1); i++) {
 			epoch = semshare_load_acquire(&mutex->state->epoch);
 			if (!(epoch & 1) && (epoch != failed || now >= retry)) {
 				error = mutex_try(mutex, holding);
@@ -97,7 +106,7 @@ static int look(const struct mutex *mutex, int64_t deadline, struct mutex_holdin
 			clock_relax();
 		}
 		now = clock_now();
-		if (now - begin >= SPIN_NS)
+		if (now - begin >= spin)
 			sched_yield();
 	} while (now - begin < LOOK_NS && now < deadline);
 	return EAGAIN;

@@ -21,7 +21,6 @@
 #include "clock.h"
 
 /* How long to look for a record, or for space, before going to sleep for it: as mutex.c does, and why. */
-#define SPIN_NS		(4 * NS_PER_US)
 #define LOOK_NS		(60 * NS_PER_US)
 #define LOOKS		16
 /* A mutex that is taken is waited for so long even by calls that do not wait for records: owners stay inside shortly. */
@@ -284,17 +283,17 @@ static bool look(RingCore *self, const struct job *job)
 {
 	const struct semshare_ring_control *control = self->view.control;
 	const __u64 *cursor = job->put ? &control->head : &control->tail;
-	int64_t now, begin = clock_now();
+	int64_t now, begin = clock_now(), spin = mutex_spin_ns();
 	int i;
 
 	do {
-		for (i = 0; i < LOOKS; i++) {
+		for (i = 0; i < (spin ? LOOKS : 1); i++) {
 			if (semshare_load_acquire(cursor) != job->seen)
 				return true;
 			clock_relax();
 		}
 		now = clock_now();
-		if (now - begin >= SPIN_NS)
+		if (now - begin >= spin)
 			sched_yield();
 	} while (now - begin < LOOK_NS);
 	return false;
@@ -374,7 +373,7 @@ static int take(RingCore *self, struct job *job, int64_t deadline, struct mutex_
 /* Go on with a job, without the GIL, until it is done, or the interpreter has to be asked (EINTR). */
 static int go_on(RingCore *self, struct job *job, int64_t deadline, bool blocking)
 {
-	bool sleeps = job->slept || !mutex_may_spin();
+	bool sleeps = job->slept || mutex_spin_ns() < 0;
 
 	if (self->locked && blocking && !sleeps && seems_idle(self, job))
 		sleeps = !look(self, job);

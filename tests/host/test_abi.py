@@ -22,7 +22,18 @@ pytestmark = pytest.mark.skipif(not UAPI, reason="not in a source tree")
 
 def compiles(source: str, *command: str) -> None:
     done = subprocess.run(
-        [*command, "-Wall", "-Wextra", "-Werror", "-fsyntax-only", "-I", str(INCLUDE / "uapi"), "-I", str(INCLUDE), "-"],
+        [
+            *command,
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-fsyntax-only",
+            "-I",
+            str(INCLUDE / "uapi"),
+            "-I",
+            str(INCLUDE),
+            "-",
+        ],
         input=source,
         text=True,
         capture_output=True,

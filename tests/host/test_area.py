@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import gc
@@ -16,8 +17,9 @@ import time
 
 import pytest
 from processes import Child, Gate, wait_until
-from semshare import AbiMismatch, Area, Denied, Error, NameExists, NotFound, SemaphoreSet, device, key_of, shm
 from semshare._abi import ffi, lib
+
+from semshare import AbiMismatch, Area, Denied, Error, NameExists, NotFound, SemaphoreSet, device, key_of, shm
 
 pytestmark = pytest.mark.skipif(device.present(), reason="the module is loaded: areas are its own; see tests/vm")
 
@@ -237,9 +239,12 @@ def test_a_set_that_is_not_owned_stays(name):
 
 
 def test_a_file_that_its_creator_did_not_finish_is_made_anew(name):
-    for size in (0, 8192):
+    for size, written in ((0, b""), (8192, b""), (8192, bytes(64) + name.encode())):
         with open(path(name), "wb") as file:
             file.truncate(size)
+            if written:
+                file.seek(size - 4096)
+                file.write(written)
         with pytest.raises(NotFound):
             Area(name)
         with Area(name, 100) as area:
@@ -315,10 +320,8 @@ def test_creators_and_users_killed_at_any_moment_leave_a_name_that_can_be_used(n
                 with Area(name, 4096) as area:
                     area.buffer[0] = 1
             except NameExists:
-                try:
+                with contextlib.suppress(NotFound):
                     Area(name, create=False).close()
-                except NotFound:
-                    pass
 
     kills = 100
     stale = 0
@@ -333,7 +336,7 @@ def test_creators_and_users_killed_at_any_moment_leave_a_name_that_can_be_used(n
     print(f"{2 * kills} creators and users killed, {stale} areas left behind and removed")
 
 
-# ------------------------------------------------------------------------------------------------------------ left behind
+# --------------------------------------------------------------------------------------------------------- left behind
 
 
 def killed_with(name: str) -> SemaphoreSet:
@@ -384,7 +387,7 @@ def test_an_area_in_use_is_never_stale(name):
 
 
 def test_removing_what_is_stale_races_with_who_attaches(name):
-    """Either it is attached, then it stays, or it is removed, then it is gone: never attached and gone."""
+    """Either it is attached, then it stays, or it is removed, then it is gone."""
 
     def remove():
         while True:
@@ -444,3 +447,21 @@ def test_stale_locks_are_found_and_others_are_not(names):
     mine.unlink()
     plain.operate([(0, 1)])
     Lock(held).unlink()
+
+
+def test_looking_at_areas_keeps_nobody_from_removing_his(name):
+    """Who lists asks by the same lock as who closes: still the last to close removes the area."""
+
+    def look():
+        while True:
+            shm.list_areas()
+
+    lookers = [Child(look) for _ in range(2)]
+    try:
+        for _ in range(300):
+            with Area(name, 1):
+                pass
+            assert not os.path.exists(path(name))
+    finally:
+        for looker in lookers:
+            looker.kill()

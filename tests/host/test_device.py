@@ -8,6 +8,7 @@ import os
 
 import pytest
 from processes import Child
+
 from semshare import AbiMismatch, Area, Denied, NotFound, Ring, device
 
 pytestmark = pytest.mark.skipif(device.present(), reason="the module is loaded; see tests/vm")

@@ -11,8 +11,9 @@ import warnings
 from typing import Callable
 
 import pytest
-from semshare import Empty, Lock, Ring, SemaphoreSet
 from stepping import Stepped, possible
+
+from semshare import Empty, Lock, Ring, SemaphoreSet
 
 pytestmark = pytest.mark.skipif(not possible(), reason="a process cannot step its child here")
 

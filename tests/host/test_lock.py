@@ -10,8 +10,9 @@ import warnings
 
 import pytest
 from processes import Child, Gate, wait_until
-from semshare import Denied, Lock, LockStatistics, NotFound, Removed, SemaphoreSet, key_of
 from semshare._abi import ffi, lib
+
+from semshare import Denied, Lock, LockStatistics, NotFound, Removed, SemaphoreSet, key_of
 
 
 @pytest.fixture
@@ -252,9 +253,8 @@ def test_a_private_set_is_a_lock_without_a_companion():
 
 def test_closing_ends_the_object_and_not_the_lock(lock, name):
     other = Lock(name)
-    with other:
-        with pytest.raises(RuntimeError, match="release it first"):
-            other.close()
+    with other, pytest.raises(RuntimeError, match="release it first"):
+        other.close()
     other.close()
     other.close()
     assert other.closed and "closed" in repr(other)

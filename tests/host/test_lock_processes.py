@@ -11,11 +11,13 @@ import sys
 import time
 import warnings
 from itertools import repeat
+from pathlib import Path
 
 import pytest
 from processes import Child, Gate, wait_until
-from semshare import HolderDead, Lock, NameCollision, OwnerDied, OwnerDiedWarning, SemaphoreSet, key_of
 from semshare._abi import ffi, lib
+
+from semshare import HolderDead, Lock, NameCollision, OwnerDied, OwnerDiedWarning, SemaphoreSet, key_of
 from semshare.segment import Segment, attach
 
 
@@ -299,7 +301,9 @@ def test_holders_killed_at_any_moment_block_nobody(lock, name):
         child.kill()
     with lock:
         pass
-    print(f"{kills} holders and waiters killed, {lock.deaths} of them inside, {len(seen)} of these told to this process")
+    print(
+        f"{kills} holders and waiters killed, {lock.deaths} of them inside, {len(seen)} of these told to this process"
+    )
     assert not lock.locked()
 
 
@@ -319,7 +323,8 @@ def test_a_dead_holder_without_undo_is_named_with_the_command_that_frees_it(lock
 
 def test_a_zombie_is_dead_enough(lock):
     taker = Child(lambda: SemaphoreSet(semid=lock.semid).operate([(0, -1)]))
-    wait_until(lambda: open(f"/proc/{taker.pid}/stat").read().rpartition(")")[2].split()[0] == "Z", "a zombie")
+    stat = Path(f"/proc/{taker.pid}/stat")
+    wait_until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "Z", "a zombie")
     with pytest.raises(HolderDead):
         lock.acquire()
     taker.wait()
@@ -371,7 +376,7 @@ def test_scribbled_words_do_not_hold_the_lock(lock):
     assert SemaphoreSet(semid=lock.semid).value() == 1
 
 
-# ------------------------------------------------------------------------------------------------ making it, all at once
+# ----------------------------------------------------------------------------------------------- making it, all at once
 
 
 def test_fifty_processes_make_one_lock_at_once(name):
@@ -491,5 +496,3 @@ def test_nothing_is_left_when_python_ends_while_holding(lock, name):
         warnings.simplefilter("ignore")
         assert lock.acquire(timeout=10)
     lock.release()
-
-

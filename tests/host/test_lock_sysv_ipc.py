@@ -10,6 +10,7 @@ import signal
 import pytest
 import sysv_ipc
 from processes import Child, Gate, wait_until
+
 from semshare import Lock, SemaphoreSet, key_of
 
 

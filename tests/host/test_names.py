@@ -8,8 +8,9 @@ import string
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from semshare import Area, Lock, Ring, key_of
 from semshare._abi import ffi, lib
+
+from semshare import Area, Lock, Ring, key_of
 
 GOOD = string.ascii_letters + string.digits + "._-"
 

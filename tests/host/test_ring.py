@@ -16,6 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from processes import Child, Gate, wait_until
+from semshare._abi import ffi, lib
+
 from semshare import (
     Area,
     Denied,
@@ -34,7 +36,6 @@ from semshare import (
     Timeout,
     key_of,
 )
-from semshare._abi import ffi, lib
 
 MUTEX, DATA, SPACE = lib.SEMSHARE_SEM_MUTEX, lib.SEMSHARE_SEM_DATA, lib.SEMSHARE_SEM_SPACE
 
@@ -397,7 +398,11 @@ def test_attaching_waits_until_the_ring_is_made(name):
     area.bind(there.semid)
     there.operate([(0, 1)])
     lib.semshare_ring_format(
-        ffi.cast("struct semshare_ring_control *", ffi.from_buffer(area.buffer)), 4096, there.semid, key_of(name), name.encode().ljust(64, b"\0")
+        ffi.cast("struct semshare_ring_control *", ffi.from_buffer(area.buffer)),
+        4096,
+        there.semid,
+        key_of(name),
+        name.encode().ljust(64, b"\0"),
     )
     with Ring.attach(name) as ring:
         ring.put(b"late")
@@ -407,6 +412,7 @@ def test_attaching_waits_until_the_ring_is_made(name):
 
 
 def test_another_user_needs_the_right(name):
+    """In POSIX shared memory: who may use the module's is tested in the machine."""
     if os.getuid():
         pytest.skip("needs root to become somebody else")
 
@@ -414,17 +420,17 @@ def test_another_user_needs_the_right(name):
         os.setgid(65534)
         os.setuid(65534)
         with pytest.raises(Denied):
-            Ring.attach(name)
+            Ring.attach(name, backend="posix")
 
     def welcome():
         os.setgid(65534)
         os.setuid(65534)
-        with Ring.attach(name) as ring:
+        with Ring.attach(name, backend="posix") as ring:
             assert ring.get() == b"for all"
 
-    with Ring.create(name, 4096):
+    with Ring.create(name, 4096, backend="posix"):
         assert Child(somebody_else).wait() == 0
-    with Ring.create(name, 4096, mode=0o666) as ring:
+    with Ring.create(name, 4096, mode=0o666, backend="posix") as ring:
         ring.put(b"for all")
         assert Child(welcome).wait() == 0
 
@@ -577,7 +583,13 @@ def test_the_rings_lock_keeps_others_out(ring):
         child = Child(put)
         wait_until(lambda: semaphores(ring).waiters(MUTEX) == 1, "the producer's wait")
         assert ring.used == 0
-        for call in (ring.get, ring.get_nowait, lambda: ring.put(b""), lambda: ring.put_many([b""]), lambda: ring.get_many(1)):
+        for call in (
+            ring.get,
+            ring.get_nowait,
+            lambda: ring.put(b""),
+            lambda: ring.put_many([b""]),
+            lambda: ring.get_many(1),
+        ):
             with pytest.raises(RuntimeError, match="holds the ring's lock"):
                 call()
     assert child.wait() == 0
@@ -733,19 +745,20 @@ def test_removal_of_the_set_reaches_everybody(ring):
         Ring.attach(ring.name)
 
 
-def test_removal_reaches_sleeping_consumers(ring):
+def test_unlinking_a_ring_in_posix_shared_memory_sends_everybody_home(name):
     def wait():
         try:
             ring.get()
         except Removed:
             sys.exit(9)
 
-    children = [Child(wait) for _ in range(3)]
-    wait_until(lambda: semaphores(ring).waiters(DATA) == 3, "sleepers")
-    ring.unlink()
-    assert [child.wait() for child in children] == [9] * 3
-    with pytest.raises(NotFound):
-        Ring.attach(ring.name)
+    with Ring.create(name, 4096, backend="posix") as ring:
+        children = [Child(wait) for _ in range(3)]
+        wait_until(lambda: semaphores(ring).waiters(DATA) == 3, "sleepers")
+        ring.unlink()
+        assert [child.wait() for child in children] == [9] * 3
+        with pytest.raises(NotFound):
+            Ring.attach(ring.name)
 
 
 def test_without_the_lock_one_process_can_still_use_it(name):

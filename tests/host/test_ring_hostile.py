@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import random
@@ -11,6 +12,7 @@ import time
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from processes import Child
+
 from semshare import Error, Ring
 
 numbers = itertools.count()
@@ -37,16 +39,12 @@ def use(ring: Ring, scribbles: list[tuple[int, int, int]]) -> None:
             lambda: Ring.attach(ring.name).close(),
             lambda: (ring.state(), ring.lock.owner, repr(ring), repr(ring.lock)),
         ]
-        try:
+        with contextlib.suppress(Error):
             calls[what]()
-        except Error:
-            pass
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(
-    scribbles=st.lists(st.tuples(OFFSETS, VALUES, st.integers(0, 7)), min_size=1, max_size=25), locked=st.booleans()
-)
+@given(scribbles=st.lists(st.tuples(OFFSETS, VALUES, st.integers(0, 7)), min_size=1, max_size=25), locked=st.booleans())
 def test_scribbles_between_calls_come_to_nothing_but_errors(scribbles, locked):
     with Ring.create(f"test-{os.getpid()}-hostile-{next(numbers)}", 4096, locked=locked) as ring:
         if any(offset < 4 for offset, _, _ in scribbles):
@@ -69,7 +67,7 @@ def test_scribbles_during_calls_come_to_nothing_but_errors(name):
         chance = random.Random(seed)
         end = time.monotonic() + 0.2
         while time.monotonic() < end:
-            try:
+            with contextlib.suppress(Error):
                 chance.choice(
                     [
                         lambda: ring.put(os.urandom(chance.randrange(1000)), timeout=0),
@@ -78,8 +76,6 @@ def test_scribbles_during_calls_come_to_nothing_but_errors(name):
                         lambda: ring.get_many(10, timeout=0),
                     ]
                 )()
-            except Error:
-                pass
 
     for round_number in range(10):
         with Ring.create(name, 4096, locked=round_number % 2 == 0) as ring:

@@ -13,6 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from processes import Child, wait_until
+
 from semshare import (
     IPC_NOWAIT,
     IPC_PRIVATE,
@@ -239,7 +240,7 @@ class SetMachine(RuleBasedStateMachine):
     def apply(self, operations):
         """What semop does, as semop(2) tells it. Returns None, or the errno."""
         values = list(self.model)
-        for number, delta in operations:
+        for number, _ in operations:
             if number > 1:
                 return errno.EFBIG
         for number, delta in operations:
@@ -307,5 +308,3 @@ class SetMachine(RuleBasedStateMachine):
 
 TestSetMachine = SetMachine.TestCase
 TestSetMachine.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
-
-
