@@ -17,7 +17,7 @@ import fcntl
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, Callable, NamedTuple
 
 from semshare import names, segment, semaphore_set
@@ -540,12 +540,13 @@ class Stale(NamedTuple):
     detail: str
 
 
-def remove_stale(*, dry_run: bool = False) -> list[Stale]:
+def remove_stale(only: Collection[str] | None = None, *, dry_run: bool = False) -> list[Stale]:
     """Remove what killed processes left behind: areas with the sets that they own, and bare locks.
 
     A lock is left behind when nobody has it open, nobody waits for it and whoever made it is dead.
 
     Args:
+        only: of these names only; None: all that there is on this machine, whoever made it.
         dry_run: only say what would be removed.
 
     Returns:
@@ -553,7 +554,7 @@ def remove_stale(*, dry_run: bool = False) -> list[Stale]:
     """
     removed = []
     for info, fd in _all():
-        if info.stale:
+        if info.stale and (only is None or info.name in only):
             owned = f", its set {info.semid}" if info.owns_set and info.semid is not None else ""
             unbound = _unbound_set(info)
             if dry_run or _remove_if_alone(path_of(info.name), fd):
@@ -561,7 +562,7 @@ def remove_stale(*, dry_run: bool = False) -> list[Stale]:
                 if unbound is not None and not dry_run:
                     with contextlib.suppress(Error):
                         unbound.remove()
-    removed += [Stale("lock", name, detail) for name, detail in _stale_locks(dry_run)]
+    removed += [Stale("lock", name, detail) for name, detail in _stale_locks(only, dry_run)]
     return removed
 
 
@@ -577,7 +578,7 @@ def _unbound_set(info: AreaInfo) -> semaphore_set.SemaphoreSet | None:
     return found if state.semaphores == lib.SEMSHARE_RING_NSEMS and not state.last_operation else None
 
 
-def _stale_locks(dry_run: bool) -> Iterator[tuple[str, str]]:
+def _stale_locks(only: Collection[str] | None, dry_run: bool) -> Iterator[tuple[str, str]]:
     for state in segment.all_segments():
         unused = state.size == lib.SEMSHARE_LOCK_SEGMENT_SIZE and state.key and not state.attached
         if not unused or not is_dead(state.creator):
@@ -589,6 +590,8 @@ def _stale_locks(dry_run: bool) -> Iterator[tuple[str, str]]:
             if companion.magic != lib.SEMSHARE_LOCK_MAGIC:
                 continue
             name = companion.name or f"key {state.key:#x}"
+            if only is not None and name not in only:
+                continue
             try:
                 found: semaphore_set.SemaphoreSet | None = semaphore_set.SemaphoreSet(semid=companion.semid)
                 assert found is not None

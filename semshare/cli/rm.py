@@ -13,17 +13,17 @@ from semshare.cli.group import Failure
 
 @click.command("rm")
 @click.argument("names", metavar="NAME...", nargs=-1)
-@click.option("--stale", is_flag=True, help="Remove everything that nobody uses and nobody else will remove.")
+@click.option("--stale", is_flag=True, help="Remove what nobody uses any more: all of it, or NAMEs only.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
 def command(names: tuple[str, ...], stale: bool, dry_run: bool) -> None:
     """Remove areas, rings and locks by NAME, or with --stale those that killed processes left behind.
 
     Only objects of this package are removed. Who still uses a named one keeps its memory; its lock is gone.
     """
-    if bool(names) == stale:
+    if not names and not stale:
         raise click.UsageError("give names, or --stale")
     if stale:
-        _remove_stale(dry_run)
+        _remove_stale(names, dry_run)
         return
     failed = False
     for name in names:
@@ -36,8 +36,8 @@ def command(names: tuple[str, ...], stale: bool, dry_run: bool) -> None:
         raise SystemExit(1)
 
 
-def _remove_stale(dry_run: bool) -> None:
-    found = shm.remove_stale(dry_run=dry_run)
+def _remove_stale(names: tuple[str, ...], dry_run: bool) -> None:
+    found = shm.remove_stale(names or None, dry_run=dry_run)
     for each in found:
         _say(each.kind, each.name, each.detail, dry_run)
     if not found:

@@ -152,14 +152,14 @@ def test_rm_leaves_what_is_not_ours(name):
     try:
         assert_one_line(semshare("rm", name), name)
         assert path.exists()
-        semshare("rm", "--stale")
+        semshare("rm", "--stale", name)
         assert path.exists()
     finally:
         path.unlink()
 
 
 def test_rm_stale_leaves_what_is_in_use(ring, lock, name):
-    ended = semshare("rm", "--stale")
+    ended = semshare("rm", "--stale", name)
     assert ended.returncode == 0 and name not in ended.stdout
     ring.put(b"still there")
     with lock:

@@ -523,6 +523,8 @@ def test_threads_share_a_ring(ring):
 
 
 def test_signals_do_not_end_a_wait_and_ctrl_c_does(ring):
+    waited = Gate()
+
     def wait():
         hits = 0
 
@@ -535,6 +537,7 @@ def test_signals_do_not_end_a_wait_and_ctrl_c_does(ring):
         with pytest.raises(Empty):
             ring.get(timeout=0.2)
         assert hits > 20
+        waited.open()
         assert ring.get() == b"x"
         signal.setitimer(signal.ITIMER_REAL, 0)
         try:
@@ -543,7 +546,7 @@ def test_signals_do_not_end_a_wait_and_ctrl_c_does(ring):
             sys.exit(42)
 
     child = Child(wait)
-    time.sleep(0.3)
+    waited.pass_through()
     ring.put(b"x")
     wait_until(lambda: ring.used == 0, "the child's get")
     wait_until(lambda: semaphores(ring).waiters(DATA) == 1, "the child's next wait")
@@ -551,6 +554,7 @@ def test_signals_do_not_end_a_wait_and_ctrl_c_does(ring):
     assert child.wait() == 42
     ring.put(b"y")
     assert ring.get() == b"y"
+    waited.close()
 
 
 def test_closing_sends_threads_home(name):

@@ -43,7 +43,7 @@ def use(ring: Ring, scribbles: list[tuple[int, int, int]]) -> None:
             calls[what]()
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(scribbles=st.lists(st.tuples(OFFSETS, VALUES, st.integers(0, 7)), min_size=1, max_size=25), locked=st.booleans())
 def test_scribbles_between_calls_come_to_nothing_but_errors(scribbles, locked):
     with Ring.create(f"test-{os.getpid()}-hostile-{next(numbers)}", 4096, locked=locked) as ring:
