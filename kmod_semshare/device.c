@@ -98,7 +98,14 @@ static int device_mmap(struct file *file, struct vm_area_struct *vma)
 	return semshare_area_map(area, vma, handle->access);
 }
 
-static long ioctl_version(void __user *argument)
+/**
+ * semshare_ioctl_version - SEMSHARE_IOC_VERSION, on each of the devices
+ * @argument: user address of a struct semshare_version
+ *
+ * Context: process context, sleeps.
+ * Return: as described there.
+ */
+long semshare_ioctl_version(void __user *argument)
 {
 	struct semshare_version version = {
 		.abi_version = SEMSHARE_ABI_VERSION,
@@ -249,7 +256,7 @@ static long device_ioctl(struct file *file, unsigned int command, unsigned long 
 
 	switch (command) {
 	case SEMSHARE_IOC_VERSION:
-		return ioctl_version(user);
+		return semshare_ioctl_version(user);
 	case SEMSHARE_IOC_FUNCTION:
 		return ioctl_function(user);
 	case SEMSHARE_IOC_CREATE:

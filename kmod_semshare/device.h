@@ -3,6 +3,9 @@
 #ifndef SEMSHARE_DEVICE_H
 #define SEMSHARE_DEVICE_H
 
+#include <linux/compiler_types.h>
+
+long semshare_ioctl_version(void __user *argument);
 int semshare_device_init(void);
 void semshare_device_exit(void);
 

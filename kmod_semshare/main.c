@@ -7,6 +7,7 @@
 #include "area.h"
 #include "device.h"
 #include "resolve.h"
+#include "route.h"
 #include "scratch.h"
 #include "sem.h"
 
@@ -23,14 +24,20 @@ static int __init semshare_init(void)
 	error = semshare_sem_init();
 	if (error)
 		goto err_scratch;
+	error = semshare_route_init();
+	if (error)
+		goto err_sem;
 	/* Last, because from here on somebody may come in. */
 	error = semshare_device_init();
 	if (error)
-		goto err_sem;
+		goto err_route;
+	semshare_route_start();
 
 	pr_info("loaded, version %s, ABI %d\n", SEMSHARE_MODULE_VERSION, SEMSHARE_ABI_VERSION);
 	return 0;
 
+err_route:
+	semshare_route_exit();
 err_sem:
 	semshare_sem_exit();
 err_scratch:
@@ -41,6 +48,7 @@ err_scratch:
 static void __exit semshare_exit(void)
 {
 	semshare_device_exit();
+	semshare_route_exit();
 	semshare_area_exit();
 	semshare_sem_exit();
 	semshare_scratch_exit();

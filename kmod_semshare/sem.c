@@ -167,7 +167,7 @@ static int sem_operate(struct ipc_namespace *ns, int semid, struct sembuf *sops,
 	if (!ns)
 		return -EINVAL;
 	/* As in the system call: counted before any is read. */
-	if (nsops > sem_limit(ns, SEM_LIMIT_OPM))
+	if (nsops > semshare_sem_max_nsops(ns))
 		return -E2BIG;
 	if (!nsops)
 		return -EINVAL;
@@ -182,6 +182,18 @@ static int sem_operate(struct ipc_namespace *ns, int semid, struct sembuf *sops,
 			return error;
 	}
 	return static_call(semshare_do_semtimedop)(semid, sops, nsops, timeout, ns);
+}
+
+/**
+ * semshare_sem_max_nsops - how many operations one call may have
+ * @ns: the namespace
+ *
+ * Context: any.
+ * Return: the limit, SEMOPM; it may be changed at any time.
+ */
+unsigned int semshare_sem_max_nsops(const struct ipc_namespace *ns)
+{
+	return sem_limit(ns, SEM_LIMIT_OPM);
 }
 
 /**

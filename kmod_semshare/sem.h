@@ -25,6 +25,7 @@ struct semshare_sem_facts {
 int semshare_sem_init(void);
 void semshare_sem_exit(void);
 u32 semshare_features(void);
+unsigned int semshare_sem_max_nsops(const struct ipc_namespace *ns);
 
 int semshare_sem_facts(struct ipc_namespace *ns, int semid, struct semshare_sem_facts *facts);
 bool semshare_sem_same(struct ipc_namespace *ns, int semid,
