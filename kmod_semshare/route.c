@@ -48,6 +48,7 @@
  * @arg: semctl: its argument
  * @count: semctl GETALL, SETALL: values at @arg.array
  * @cred: KTHREAD: the caller's credentials
+ * @begun: KTHREAD: the thread runs
  * @done: KTHREAD: it has been carried out
  * @result: KTHREAD: what came of it
  */
@@ -64,6 +65,7 @@ struct operation {
 	union semshare_semun arg;
 	unsigned int count;
 	const struct cred *cred;
+	struct completion begun;
 	struct completion done;
 	int result;
 };
@@ -75,6 +77,7 @@ static int operation_thread(void *data)
 	struct operation *operation = data;
 	const struct cred *old = override_creds(operation->cred);
 
+	complete(&operation->begun);
 	operation->result = operation->carry_out(operation);
 	revert_creds(old);
 	complete(&operation->done);
@@ -83,20 +86,24 @@ static int operation_thread(void *data)
 
 /*
  * A signal to the caller stops the thread, whose sleep ends with -EINTR unless
- * it has ended already: what was done is never reported as interrupted.
+ * it has ended already: what was done is never reported as interrupted.  Nor is
+ * anything interrupted that need not sleep: a thread that is stopped before it
+ * runs never would, so first let it run, which takes no longer than a processor
+ * takes to get to it.
  */
 static int carry_out_in_thread(struct operation *operation)
 {
 	struct task_struct *thread;
 
 	operation->cred = current_cred();
-	operation->result = -EINTR;	/* of a thread that is stopped before it starts */
+	init_completion(&operation->begun);
 	init_completion(&operation->done);
 	thread = kthread_create(operation_thread, operation, "semshare/%d", task_pid_nr(current));
 	if (IS_ERR(thread))
 		return PTR_ERR(thread);
 	get_task_struct(thread);
 	wake_up_process(thread);
+	wait_for_completion(&operation->begun);
 	/* What woke us does not matter: kthread_stop() waits for the end in any case. */
 	(void)wait_for_completion_interruptible(&operation->done);
 	kthread_stop(thread);

@@ -236,6 +236,37 @@ class EntryPoints(Caller):
         return self.call(SEMCTL_VALUES, id=semid, command=command, number=len(values), buffer=values)
 
 
+class Route(Caller):
+    """The system calls as ioctls of /dev/semshare-route, carried out by the caller or by a kernel thread for it."""
+
+    CALLER, KTHREAD = 0, 1
+
+    def __init__(self, context):
+        self.fd = os.open("/dev/semshare-route", os.O_RDWR | os.O_CLOEXEC)
+        self.context = context
+
+    def close(self):
+        os.close(self.fd)
+
+    def ioctl(self, number, argument):
+        """The ioctl as it is: its value, or minus its errno."""
+        command = 0x40000000 | len(argument) << 16 | 0xE5 << 8 | number
+        result = libc.ioctl(self.fd, ctypes.c_ulong(command), ctypes.c_char_p(argument))
+        return -ctypes.get_errno() if result == -1 else result
+
+    def semget(self, key, nsems, flags):
+        return self.ioctl(0x50, struct.pack("iiiI", key, nsems, flags, 0))
+
+    def _operate(self, semid, ops, nsops, timeout):
+        spec = (ctypes.c_long * 2)(*timeout) if timeout is not None else None
+        call = struct.pack("iIQQII", semid, nsops, address(ops), address(spec), self.context, 0)
+        return self.ioctl(0x51, call)
+
+    def semctl(self, semid, number, command, argument=None):
+        word = address(argument) if isinstance(argument, (ctypes.Array, ctypes.Structure)) else (argument or 0)
+        return self.ioctl(0x52, struct.pack("iiiIQ", semid, number, command, self.context, word))
+
+
 # ---------------------------------------------------------------- modules
 
 
