@@ -288,6 +288,11 @@ static int route_semctl(void __user *argument)
 	case SETVAL:
 		operation.arg.val = (int)call.arg;	/* as the system call cuts it */
 		return run(&operation);
+	case GETPID:
+		/* The answer is an id in the pid namespace of who asks, and that is the caller. */
+		if (operation.context == SEMSHARE_ROUTE_KTHREAD)
+			operation.context = SEMSHARE_ROUTE_CALLER;
+		return run(&operation);
 	default:
 		return run(&operation);
 	}
