@@ -1,12 +1,26 @@
 # SPDX-License-Identifier: MIT
-"""The two extensions. All else stands in pyproject.toml."""
+"""The extensions, and the preload library. All else stands in pyproject.toml."""
 
+import platform
 from pathlib import Path
 
 from setuptools import Extension, setup
 
 INCLUDE = ["kmod_semshare/include/uapi", "kmod_semshare/include"]
-HEADERS = [str(path) for folder in ("kmod_semshare/include", "semshare/native") for path in Path(folder).rglob("*.h")]
+FOLDERS = ("kmod_semshare/include", "semshare/native", "semshare/preload")
+HEADERS = [str(path) for folder in FOLDERS for path in Path(folder).rglob("*.h")]
+FLAGS = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-fvisibility=hidden"]
+
+# No Python module, but a shared library built like one: what `semshare exec` loads into programs. It is to work before
+# the C library does, so the compiler must not put calls of it there. Its stubs are written in x86-64 assembly.
+PRELOAD = Extension(
+    "semshare._preload",
+    sources=sorted(str(path) for path in Path("semshare/preload").glob("*.c")),
+    include_dirs=INCLUDE,
+    depends=HEADERS,
+    extra_compile_args=[*FLAGS, "-ffreestanding", "-fno-tree-loop-distribute-patterns", "-fno-lto"],
+    extra_link_args=["-Wl,-z,defs", "-Wl,-z,now", "-Wl,-z,relro", "-Wl,-Bsymbolic", "-fno-lto"],
+)
 
 setup(
     cffi_modules=["semshare/_abi_build.py:builder"],
@@ -16,7 +30,8 @@ setup(
             sources=sorted(str(path) for path in Path("semshare/native").glob("*.c")),
             include_dirs=INCLUDE,
             depends=HEADERS,
-            extra_compile_args=["-std=gnu11", "-O2", "-Wall", "-Wextra", "-fvisibility=hidden", "-D_GNU_SOURCE"],
+            extra_compile_args=[*FLAGS, "-D_GNU_SOURCE"],
         ),
+        *([PRELOAD] if platform.machine() == "x86_64" else []),
     ],
 )

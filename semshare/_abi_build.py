@@ -19,6 +19,8 @@ INCLUDE = TOP / "kmod_semshare" / "include"
 
 # abi.h first: the others use its names.
 UAPI = sorted((INCLUDE / "uapi" / "semshare").glob("*.h"), key=lambda path: (path.name != "abi.h", path.name))
+# What `semshare exec` shares with the library that it loads into programs.
+PRELOAD = TOP / "semshare" / "preload" / "counters.h"
 CORE = [INCLUDE / "semshare" / "core" / name for name in ("key.h", "histogram.h", "ring.h")]
 
 # Functions of the core headers that Python calls; those that work on a ring's memory are called by semshare._native.
@@ -168,7 +170,7 @@ def declarations() -> str:
     if not UAPI:
         raise SystemExit(f"semshare: no ABI headers in {INCLUDE}/uapi/semshare: build from a complete source tree")
     parts = [TYPES]
-    parts += [declarations_of(without_comments(path.read_text(encoding="utf-8"))) for path in UAPI]
+    parts += [declarations_of(without_comments(path.read_text(encoding="utf-8"))) for path in [*UAPI, PRELOAD]]
     known: dict[str, str] = {}
     for path in CORE:
         known.update(prototypes_of(without_comments(path.read_text(encoding="utf-8"))))
@@ -183,10 +185,11 @@ def make_builder() -> FFI:
     builder.cdef(declarations())
     includes = [f"#include <semshare/{path.name}>" for path in UAPI]
     includes += [f"#include <semshare/core/{path.name}>" for path in CORE]
+    includes += [f'#include "{PRELOAD.name}"']
     builder.set_source(
         "semshare._abi",
         SOURCE.format(includes="\n".join(includes)),
-        include_dirs=[os.path.relpath(INCLUDE / "uapi"), os.path.relpath(INCLUDE)],
+        include_dirs=[os.path.relpath(path) for path in (INCLUDE / "uapi", INCLUDE, PRELOAD.parent)],
         define_macros=[("_GNU_SOURCE", "1")],
     )
     return builder

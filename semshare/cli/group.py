@@ -15,7 +15,7 @@ from rich.console import Console
 WIDTH = 120
 """Columns of output that goes to a file or a pipe."""
 
-COMMANDS = ("demo", "watch", "ls", "rm", "unlock", "doctor")
+COMMANDS = ("demo", "exec", "watch", "ls", "rm", "unlock", "doctor")
 
 
 class Failure(click.ClickException):

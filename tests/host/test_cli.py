@@ -17,7 +17,7 @@ from semshare._abi import lib
 from semshare import Lock, Ring
 
 LIMIT = 60
-COMMANDS = ("demo", "watch", "ls", "rm", "unlock", "doctor")
+COMMANDS = ("demo", "exec", "watch", "ls", "rm", "unlock", "doctor")
 
 
 def semshare(*arguments: str, **more) -> subprocess.CompletedProcess:

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: MIT
+"""`semshare exec`: a program whose calls on semaphores go through the module."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import signal
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from semshare import program, route
+from semshare.call_counters import CallCounters, Counts
+from semshare.cli.group import WIDTH, Failure
+from semshare.program import Program, Unroutable
+
+# Changed by Python for itself at its start; a program wants them as they are elsewhere.
+_RESTORED = (signal.SIGPIPE, signal.SIGXFSZ)
+
+# Never passed on: they tell of this process, cannot be waited for, or say how a child fares.
+_OWN = {
+    *(signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD),
+    *(signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGSYS, signal.SIGABRT),
+}
+
+SI_KERNEL = 0x80
+"""si_code of a signal that the terminal sent: to the whole process group, so the program has it already."""
+
+
+@click.command("exec", context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False})
+@click.option("--stats", is_flag=True, help="Print how many calls of each kind went through, on standard error.")
+@click.option(
+    "--stats-json", "json_file", type=click.Path(path_type=Path), metavar="FILE", help="Write that into FILE, as JSON."
+)
+@click.option(
+    "--context",
+    type=click.Choice(route.CONTEXTS),
+    default="caller",
+    help="Who carries out the operations: the caller itself (default), or a kernel thread for each call; it has the "
+    "caller's rights and no SEM_UNDO.",
+)
+@click.argument("words", metavar="PROGRAM [ARGS]...", nargs=-1, required=True, type=click.UNPROCESSED)
+def command(stats: bool, json_file: Path | None, context: str, words: tuple[str, ...]) -> None:
+    """Run PROGRAM with its semget, semop, semtimedop and semctl calls routed through the kernel module.
+
+    All else of it is as without: its exit status is this command's, and so is the signal that ends it. Write -- before
+    PROGRAM.
+
+    Refused are programs that no preload library reaches: static, 32-bit and setuid ones. Its children are routed too,
+    unless they clear their environment or are such programs.
+    """
+    before = route.own_environment()
+    try:
+        found = program.find([os.fsencode(word) for word in words], before)
+    except Unroutable as error:
+        _end(str(error), error.status)
+    library = route.library()
+    route.check()
+    if not stats and json_file is None:
+        _execute(found, route.environment(before, library, context))
+    if json_file is not None:
+        # Now rather than after an hour's run.
+        json_file.write_text("")
+    with CallCounters() as counters:
+        status = _run(found, route.environment(before, library, context, counters.path))
+        counts = counters.read()
+    if stats:
+        _show(counts, context)
+    if json_file is not None:
+        json_file.write_text(json.dumps({"context": context, **counts.as_dict()}) + "\n")
+    if not counts.images:
+        click.echo(
+            "semshare: exec: no process could count, so nothing is known: the loader refused the preload library, or "
+            "a sandbox the file with the counters",
+            err=True,
+        )
+    _end_like(status)
+
+
+def _execute(found: Program, environment: dict[bytes, bytes]) -> NoReturn:
+    """Become the program."""
+    for number in _RESTORED:
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        os.execve(found.path, found.arguments, environment)
+    except OSError as error:
+        status = program.NOT_FOUND if isinstance(error, FileNotFoundError) else program.NOT_EXECUTABLE
+        _end(f"{os.fsdecode(found.path)}: {error.strerror}", status)
+
+
+def _end(message: str, status: int) -> NoReturn:
+    """Fail as all commands do, but with the exit status that a shell has for it."""
+    Failure(f"exec: {message}").show()
+    raise SystemExit(status)
+
+
+def _run(found: Program, environment: dict[bytes, bytes]) -> int:
+    """Run the program as a child, and be to others as if one were it. Returns how it ended, as waitpid() says it."""
+    watched = signal.valid_signals() - _OWN
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, watched | {signal.SIGCHLD})
+    pid = os.fork()
+    if pid == 0:
+        code: object = 1
+        try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            _execute(found, environment)
+        except SystemExit as end:
+            code = end.code
+        finally:
+            os._exit(code if isinstance(code, int) else 1)
+    while True:
+        ended, status = os.waitpid(pid, os.WNOHANG | os.WUNTRACED)
+        if ended and not os.WIFSTOPPED(status):
+            break
+        if ended:
+            # Stop as well, for the shell to see; and go on together.
+            os.kill(os.getpid(), signal.SIGSTOP)
+            os.kill(pid, signal.SIGCONT)
+            continue
+        told = signal.sigwaitinfo(watched | {signal.SIGCHLD})
+        if told.si_signo != signal.SIGCHLD and told.si_code != SI_KERNEL and told.si_pid != pid:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, told.si_signo)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    return status
+
+
+def _end_like(status: int) -> NoReturn:
+    """End as the program did: with its status, or by the same signal, without a core of our own."""
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+        if number not in (signal.SIGKILL, signal.SIGSTOP):
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
+        os.kill(os.getpid(), number)
+    raise SystemExit(os.waitstatus_to_exitcode(status))
+
+
+def _show(counts: Counts, context: str) -> None:
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        console = Console(stderr=True, highlight=False, width=max(console.width, WIDTH))
+    table = Table(box=None, pad_edge=False)
+    table.add_column("call")
+    for column in ("routed", "by libc", "by syscall()", "failed", "not routed"):
+        table.add_column(column, justify="right")
+    for name, call in counts.calls.items():
+        row = (call.routed, call.libc, call.syscall, call.failed, call.not_routed)
+        table.add_row(name, *(f"{number:,}" for number in row))
+    console.print(
+        f"semshare exec: context {context}; {counts.images:,} program starts, {counts.processes:,} processes with calls"
+    )
+    console.print(table)
+    if counts.commands:
+        console.print("semctl: " + ", ".join(f"{name} {number:,}" for name, number in sorted(counts.commands.items())))
+    if counts.unsupported:
+        why = " (SEM_UNDO in a kernel thread)" if context == "kthread" else ""
+        console.print(f"refused with EOPNOTSUPP{why}: {counts.unsupported:,}")
