@@ -22,7 +22,7 @@ export PYTEST_ARGS := $(value PYTEST_ARGS)
 run = vm/run --kernel '$(KERNEL)' $(if $(TIMEOUT),--timeout '$(TIMEOUT)') $(if $(NOLOAD),--no-load)
 
 help: ## show this list
-	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 24
 	@echo
 	@echo "  KERNEL=… picks the kernel for each of them (default 6.1):" \
 		"$$(awk '!/^#/ && NF { printf "%s%s", (n++ ? ", " : ""), $$1 }' vm/kernels)"
@@ -52,6 +52,12 @@ kmod: ## build the modules for KERNEL
 check: setup ## read all code with gcc -W, sparse, checkpatch, shellcheck, ruff and mypy
 	@vm/check '$(KERNEL)'
 
+dkms-install: ## install the module on this machine, for KERNELRELEASE (or its files below DESTDIR)
+	@packaging/dkms install
+
+dkms-uninstall: ## and remove it again
+	@packaging/dkms uninstall
+
 clean: ## remove what was built; .venv stays
 	@rm -rf build
 	@find . -path ./.venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
@@ -59,5 +65,5 @@ clean: ## remove what was built; .venv stays
 distclean: clean ## and .venv; the cache of kernels, shared with other clones, stays
 	@rm -rf .venv
 
-.PHONY: help setup demo test vm bench kmod check clean distclean
+.PHONY: help setup demo test vm bench kmod check dkms-install dkms-uninstall clean distclean
 .NOTPARALLEL:
