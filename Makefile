@@ -17,6 +17,9 @@ MAKEFLAGS += --no-print-directory
 export KERNEL PYTHON TIMEOUT
 export SEMSHARE_CMD := $(value CMD)
 export SEMSHARE_ARGS := $(value ARGS)
+export SEMSHARE_KEY := $(value KEY)
+export SEMSHARE_CERT := $(value CERT)
+export SEMSHARE_MODULES := $(value MODULES)
 export T := $(value T)
 export PYTEST_ARGS := $(value PYTEST_ARGS)
 run = vm/run --kernel '$(KERNEL)' $(if $(TIMEOUT),--timeout '$(TIMEOUT)') $(if $(NOLOAD),--no-load)
@@ -58,6 +61,9 @@ dkms-install: ## install the module on this machine, for KERNELRELEASE (or its f
 dkms-uninstall: ## and remove it again
 	@packaging/dkms uninstall
 
+kmod-sign: ## sign the modules that are installed for KERNELRELEASE, or MODULES='…': KEY=… CERT=…
+	@packaging/sign
+
 clean: ## remove what was built; .venv stays
 	@rm -rf build
 	@find . -path ./.venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
@@ -65,5 +71,6 @@ clean: ## remove what was built; .venv stays
 distclean: clean ## and .venv; the cache of kernels, shared with other clones, stays
 	@rm -rf .venv
 
-.PHONY: help setup demo test vm bench kmod check dkms-install dkms-uninstall clean distclean
+.PHONY: help setup demo test vm bench kmod check dkms-install dkms-uninstall kmod-sign \
+	clean distclean
 .NOTPARALLEL:

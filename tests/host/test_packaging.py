@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""What ``make dkms-install`` puts where, and what dkms.conf says: all that needs no root and no boot."""
+"""What ``make dkms-install`` puts where, what dkms.conf says, and ``make kmod-sign``: all that needs no root and no boot."""
 
 from __future__ import annotations
 
+import lzma
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -12,6 +14,9 @@ import pytest
 
 TOP = Path(__file__).resolve().parents[2]
 MODULE = TOP / "kmod_semshare"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "semshare"
+SIGN_FILE = CACHE / "kernels/6.1/build/scripts/sign-file"
+MAGIC = b"~Module signature appended~\n"
 
 
 def run(*command: object, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -193,3 +198,107 @@ def test_without_headers_of_the_kernel_nothing_is_installed_and_a_line_says_so(t
     done = run("packaging/dkms", "install", check=False, KERNELRELEASE="6.1.0-none", PATH=path, DESTDIR="")
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1 and "apt-get install linux-headers-6.1.0-none" in done.stderr
+
+
+# -------------------------------------------------------------------------------------------------------------- signing
+
+
+needs_sign_file = pytest.mark.skipif(
+    not SIGN_FILE.exists() or shutil.which("openssl") is None, reason="no kernel headers in the cache, or no openssl"
+)
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory):
+    """Two keys, first.key and second.key, with certificates: DER and PEM."""
+    folder = tmp_path_factory.mktemp("keys")
+    for name, form in (("first", "DER"), ("second", "PEM")):
+        command = "openssl req -new -x509 -newkey rsa:2048 -nodes -batch -days 2".split()
+        run(*command, "-subj", f"/CN={name}/", "-keyout", folder / f"{name}.key", "-outform", form, "-out", folder / name)
+    run("openssl", "x509", "-inform", "DER", "-in", folder / "first", "-out", folder / "first.pem")
+    return folder
+
+
+CODE = b"\x7fELF" + bytes(range(256)) * 16
+
+
+@pytest.fixture
+def module(tmp_path):
+    path = tmp_path / "module.ko"
+    path.write_bytes(CODE)
+    return path
+
+
+def sign(key: Path, certificate: Path, *modules: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+    words = [f"KEY={key}", f"CERT={certificate}", "MODULES=" + " ".join(map(str, modules))]
+    return run("make", "kmod-sign", *words, check=check, SIGN_FILE=str(SIGN_FILE))
+
+
+def split(module: bytes) -> tuple[bytes, bytes]:
+    """A signed module's content and its signature, as include/linux/module_signature.h lays them out."""
+    assert module.endswith(MAGIC)
+    tail = module[: -len(MAGIC)]
+    size = int.from_bytes(tail[-4:], "big")
+    assert tail[-12:-4] == b"\0\0\2" + bytes(5)  # of which only the kind, PKCS#7, is used
+    return tail[: -12 - size], tail[-12 - size : -12]
+
+
+def is_by(module: bytes, certificate: Path, tmp_path: Path) -> bool:
+    """Whether openssl says that the key of this certificate signed the module."""
+    content, signature = split(module)
+    (tmp_path / "content").write_bytes(content)
+    (tmp_path / "signature").write_bytes(signature)
+    command = "openssl cms -verify -binary -inform DER -noverify -nointern -out /dev/null".split()
+    words = ["-in", tmp_path / "signature", "-content", tmp_path / "content", "-certfile", certificate]
+    return run(*command, *words, check=False).returncode == 0
+
+
+@needs_sign_file
+def test_a_signature_is_by_the_key_and_covers_the_whole_module(keys, module, tmp_path):
+    sign(keys / "first.key", keys / "first", module)
+    signed = module.read_bytes()
+    assert split(signed)[0] == CODE
+    assert is_by(signed, keys / "first.pem", tmp_path)
+    assert not is_by(signed, keys / "second", tmp_path)
+    assert not is_by(signed[:9] + b"x" + signed[10:], keys / "first.pem", tmp_path)
+
+
+@needs_sign_file
+def test_signing_again_replaces_the_signature(keys, module, tmp_path):
+    sign(keys / "first.key", keys / "first", module)
+    sign(keys / "second.key", keys / "second", module)
+    assert split(module.read_bytes())[0] == CODE
+    assert is_by(module.read_bytes(), keys / "second", tmp_path)
+
+
+@needs_sign_file
+def test_a_compressed_module_is_signed_inside(keys, module, tmp_path):
+    packed = module.with_suffix(".ko.xz")
+    packed.write_bytes(lzma.compress(CODE))
+    sign(keys / "first.key", keys / "first", packed)
+    with lzma.open(packed) as file:
+        signed = file.read()
+    assert is_by(signed, keys / "first.pem", tmp_path)
+    decoder = lzma.LZMADecompressor()
+    decoder.decompress(packed.read_bytes())
+    assert decoder.check == lzma.CHECK_CRC32  # else the kernel cannot unpack it
+
+
+@needs_sign_file
+@pytest.mark.parametrize("wrong", ["certificate", "key", "module"])
+def test_what_cannot_be_signed_stays_as_it_was(keys, module, wrong):
+    if wrong == "module":
+        module.write_bytes(b"#!/bin/sh\n")
+    before = module.read_bytes()
+    key = keys / ("first" if wrong == "key" else "first.key")
+    done = sign(key, keys / ("second" if wrong == "certificate" else "first"), module, check=False)
+    assert done.returncode != 0 and "semshare: " in done.stderr and str(module) in done.stderr
+    assert module.read_bytes() == before
+    assert [path.name for path in module.parent.iterdir()] == [module.name]
+
+
+@pytest.mark.parametrize("words", [[], ["KEY=/none", "CERT=/none"], ["KEY=Makefile"], ["CERT=Makefile"]])
+def test_signing_without_a_key_and_its_certificate_says_what_is_missing(words):
+    done = run("make", "kmod-sign", *words, check=False)
+    assert done.returncode != 0
+    assert [line for line in done.stderr.splitlines() if line.startswith("semshare: ")]
