@@ -32,8 +32,4 @@ static inline void vm_flags_clear(struct vm_area_struct *vma, unsigned long flag
 }
 #endif
 
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 16, 0)
-#define timer_destroy_on_stack(timer) destroy_timer_on_stack(timer)
-#endif
-
 #endif /* SEMSHARE_COMPAT_H */

@@ -159,11 +159,10 @@ static void timer_run(struct timer_list *timer)
 
 static void run_in_timer(struct call *call)
 {
-	timer_setup_on_stack(&call->timer, timer_run, 0);
+	timer_setup(&call->timer, timer_run, 0);
 	mod_timer(&call->timer, jiffies + 1);
 	wait_for_completion(&call->done);
 	timer_delete_sync(&call->timer);
-	timer_destroy_on_stack(&call->timer);
 }
 
 static void work_run(struct work_struct *work)
@@ -201,10 +200,9 @@ static int run_in_context(struct call *call)
 		rcu_read_unlock();
 		return 0;
 	case SEMSHARE_TEST_WORKQUEUE:
-		INIT_WORK_ONSTACK(&call->work, work_run);
+		INIT_WORK(&call->work, work_run);
 		schedule_work(&call->work);
 		flush_work(&call->work);
-		destroy_work_on_stack(&call->work);
 		return 0;
 	default:
 		return -EINVAL;
