@@ -284,6 +284,11 @@ def unload(module):
     return syscall("delete_module", ctypes.create_string_buffer(module.encode()), os.O_NONBLOCK)
 
 
+def has_symbol(function):
+    """Whether this kernel has a function of that name; one that its configuration leaves out is inline, and empty."""
+    return f" {function}\n" in pathlib.Path("/proc/kallsyms").read_text()
+
+
 def loaded():
     """The modules of this project that are loaded, users before what they use."""
     names = [line.split()[0] for line in pathlib.Path("/proc/modules").read_text().splitlines()]

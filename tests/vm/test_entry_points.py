@@ -993,6 +993,8 @@ LACKING = {
 
 @pytest.mark.parametrize("function", LACKING)
 def test_without_a_function_only_what_needs_it_is_not_supported(function):
+    if not kernel.has_symbol(function):
+        pytest.skip(f"this kernel is configured without {function}: in its headers it is empty")
     with kernel.everything_unloaded():
         assert kernel.load("semshare", f"hide={function}") == 0
         assert kernel.load("semshare_test") == 0
