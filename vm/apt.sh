@@ -17,21 +17,27 @@ from_suite() {
 	fi
 }
 
+# The server from which this machine has its own suite.
+archive() {
+	local server
+	server=$(apt-get update --print-uris | sed -n "s#^'\(.*\)/dists/$VERSION_CODENAME/InRelease'.*#\1#p" | head -n 1)
+	[ -n "$server" ] || die "apt's sources on this machine do not list $VERSION_CODENAME, so Debian's server cannot be told"
+	echo "$server"
+}
+
 # A suite that this machine does not follow gets sources, lists and caches of its own, so that the machine's stay as
 # they are. Server and key are those that the machine uses for the suite's base.
 private_options() {
-	local suite=$1 base=${1%%-*} own=$cache/apt/$1 server codename keys
-	codename=$VERSION_CODENAME
-	server=$(apt-get update --print-uris | sed -n "s#^'\(.*\)/dists/$codename/InRelease'.*#\1#p" | head -n 1)
-	[ -n "$server" ] || die "apt's sources on this machine do not list $codename, so where $suite is cannot be told"
+	local suite=$1 base=${1%%-*} own=$cache/apt/$1 server keys
+	server=$(archive)
 	keys=$(cat /etc/apt/sources.list.d/*.sources 2>/dev/null | sed -n 's/^Signed-By: *\(\/.*\)/\1/p' | tr ' ' '\n')
 	# shellcheck disable=SC2086 # one word each
 	keys=$(printf '%s\n' /usr/share/keyrings/debian-archive-keyring.gpg $keys | sort -u |
 		while read -r key; do [ ! -e "$key" ] || echo "$key"; done | paste -sd,)
 	mkdir -p "$own/lists/partial" "$own/cache/archives/partial"
 	printf 'deb [signed-by=%s] %s %s main\n' "$keys" "$server" "$suite" >"$own/sources.list"
-	[ "$base" = "$codename" ] || printf 'deb [signed-by=%s] %s %s main\n' "$keys" "$server" "$base" >>"$own/sources.list"
-	apt=(-o "Dir::Etc::sourcelist=$own/sources.list" -o Dir::Etc::sourceparts=- -o "Dir::State::lists=$own/lists"
+	[ "$base" = "$VERSION_CODENAME" ] || printf 'deb [signed-by=%s] %s %s main\n' "$keys" "$server" "$base" >>"$own/sources.list"
+	apt=(-o "APT::Default-Release=$suite" -o "Dir::Etc::sourcelist=$own/sources.list" -o Dir::Etc::sourceparts=- -o "Dir::State::lists=$own/lists"
 		-o "Dir::Cache=$own/cache" -o APT::Sandbox::User=)
 }
 

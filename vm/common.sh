@@ -35,8 +35,8 @@ start_child() {
 	child=$!
 }
 child=
-end_child() {
-	[ -z "$child" ] || { kill "$child" && wait "$child"; } || true
+end_child() { # [SIGNAL]
+	[ -z "$child" ] || { kill -s "${1:-TERM}" "$child" && wait "$child"; } || true
 } 2>/dev/null
 
 on_debian() {
@@ -51,7 +51,9 @@ need_debian() {
 
 can_be_root() { [ "$(id -u)" = 0 ] || command -v sudo >/dev/null; }
 
-as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
+root=() # what to put before a command that only root may run
+[ "$(id -u)" = 0 ] || root=(sudo)
+as_root() { "${root[@]}" "$@"; }
 
 # with_fresh_lists COMMAND…: try it, and once more after `apt-get update`, which a machine that is up to date is spared.
 with_fresh_lists() {
