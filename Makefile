@@ -41,6 +41,9 @@ demo: setup kmod ## kernel threads and Python processes around one lock and one 
 test: setup kmod ## the host's tests, then the machine's (T=path or expression, PYTEST_ARGS=…)
 	@vm/test
 
+test-all: setup ## the host's tests and the machine's with every kernel, or those in KERNELS='…', and one table of them
+	@vm/test-all $(KERNELS)
+
 vm: setup kmod ## a root shell in the machine, or CMD='…' run there (TIMEOUT=600, NOLOAD=1)
 	@$(run) $(if $(SEMSHARE_CMD),--sh "$$SEMSHARE_CMD")
 
@@ -71,6 +74,6 @@ clean: ## remove what was built; .venv stays
 distclean: clean ## and .venv; the cache of kernels, shared with other clones, stays
 	@rm -rf .venv
 
-.PHONY: help setup demo test vm bench kmod check dkms-install dkms-uninstall kmod-sign \
+.PHONY: help setup demo test test-all vm bench kmod check dkms-install dkms-uninstall kmod-sign \
 	clean distclean
 .NOTPARALLEL:

@@ -30,6 +30,10 @@ class Splats:
 
     def first(self, log):
         """The first bad line of a kernel log, or None."""
+        return next((line for _kind, line in self.each(log)), None)
+
+    def each(self, log):
+        """The bad lines of a kernel log, each after its kind: "race", "leak" or "splat"."""
         lines = log.splitlines()
         run_began = 0
         for place, line in enumerate(lines):
@@ -37,12 +41,16 @@ class Splats:
                 run_began = int(began[1])
             if not self._bad.search(line) or self._harmless.search(line):
                 continue
-            if "BUG: KCSAN: " in line and not _race_is_ours(lines[place:]):
-                continue
-            if line.startswith("unreferenced object") and not _leak_is_ours(lines[place + 1 :], run_began):
-                continue
-            return line
-        return None
+            kind = "splat"
+            if "BUG: KCSAN: " in line:
+                kind = "race"
+                if not _race_is_ours(lines[place:]):
+                    continue
+            elif line.startswith("unreferenced object"):
+                kind = "leak"
+                if not _leak_is_ours(lines[place + 1 :], run_began):
+                    continue
+            yield kind, line
 
 
 def _race_is_ours(lines):
