@@ -186,12 +186,23 @@ static unsigned long __init find_symbol(const char *name)
 	return address - offset;
 }
 
+/* Said here and not by the compiler: the module may be built long before. */
+static bool __init is_configured(void)
+{
+	if (!IS_ENABLED(CONFIG_SYSVIPC))
+		pr_err("cannot load: this kernel has no SysV semaphores, CONFIG_SYSVIPC is not set in it\n");
+	if (!IS_ENABLED(CONFIG_KPROBES))
+		pr_err("cannot load: this kernel has no kprobes to find functions with, CONFIG_KPROBES is not set in it\n");
+	return IS_ENABLED(CONFIG_SYSVIPC) && IS_ENABLED(CONFIG_KPROBES);
+}
+
 /**
  * semshare_resolve_init - find the functions
  *
  * Context: module load.
  * Return: 0, or -EOPNOTSUPP if one is missing that nothing works without, or
- * -EINVAL if the parameter hide names what is none of them.
+ * the configuration that nothing works without, or -EINVAL if the parameter
+ * hide names what is none of the functions.
  */
 int __init semshare_resolve_init(void)
 {
@@ -201,6 +212,8 @@ int __init semshare_resolve_init(void)
 	error = check_hidden();
 	if (error)
 		return error;
+	if (!is_configured())
+		goto unusable;
 
 	for (id = 0; id < SEMSHARE_FN_COUNT; id++) {
 		struct kernel_function *function = &functions[id];
@@ -223,8 +236,8 @@ int __init semshare_resolve_init(void)
 	}
 	if (!missing)
 		return 0;
-	pr_err("it must have CONFIG_SYSVIPC=y (here: %s) and CONFIG_KPROBES=y (here: %s): use such a kernel; a stock Debian 12 kernel is one\n",
-	       IS_ENABLED(CONFIG_SYSVIPC) ? "y" : "n", IS_ENABLED(CONFIG_KPROBES) ? "y" : "n");
+unusable:
+	pr_err("it needs a kernel with CONFIG_SYSVIPC=y and CONFIG_KPROBES=y; a stock Debian 12 kernel is one\n");
 	return -EOPNOTSUPP;
 }
 

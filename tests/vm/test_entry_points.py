@@ -952,6 +952,15 @@ def test_a_kernel_without_what_everything_needs_is_refused_in_words(function):
     assert "CONFIG_KPROBES=y" in text
 
 
+@pytest.mark.parametrize("configuration", ["KPROBES", "SYSVIPC"])
+def test_a_kernel_without_a_configuration_is_refused_in_words(configuration):
+    with kernel.KernelLog() as log:
+        assert name_of(kernel.load(f"semshare_no_{configuration.lower()}")) == "-EOPNOTSUPP"
+        told = [line for line in log.read() if "cannot load: " in line]
+    assert len(told) == 1
+    assert f"CONFIG_{configuration} is not set" in told[0]
+
+
 def test_the_parameter_hide_knows_what_it_can_hide():
     with kernel.everything_unloaded(), kernel.KernelLog() as log:
         assert name_of(kernel.load("semshare", "hide=semctl_man")) == "-EINVAL"
