@@ -77,7 +77,7 @@ class Giver:
         self._thread = threading.Thread(target=self._give)
 
     def _give(self):
-        while not self._end.wait(0.001):
+        while not self._end.wait(0.01):  # rarer than the signals, so that these find somebody waiting
             if system.semctl(self._semid, 0, GETVAL) < 1000:
                 assert system.semop(self._semid, [(0, 1)]) == 0
                 self.given += 1
