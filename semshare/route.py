@@ -20,6 +20,9 @@ CONTEXT = ffi.string(lib.PRELOAD_CONTEXT_VARIABLE)
 STATS = ffi.string(lib.PRELOAD_STATS_VARIABLE)
 """Environment variables by which programs are told, and their children."""
 
+WANTED = {"abi_version": lib.SEMSHARE_ABI_VERSION, "features": lib.SEMSHARE_FEATURE_ROUTE}
+"""What the module must speak and have."""
+
 CONTEXTS = ("caller", "kthread")
 """Who carries out the operations: the calling thread, or a kernel thread for each."""
 
@@ -47,20 +50,23 @@ def check() -> None:
                 code, f"{PATH}: this user may not open it, which all may: chmod 0666, or look for a udev rule"
             ) from error
         raise failure(code, PATH, "open") from error
-    wanted = {"abi_version": lib.SEMSHARE_ABI_VERSION, "features": lib.SEMSHARE_FEATURE_ROUTE}
-    buffer = bytearray(ffi.buffer(ffi.new("struct semshare_version *", wanted)))
+    buffer = bytearray(ffi.buffer(ffi.new("struct semshare_version *", WANTED)))
     try:
         fcntl.ioctl(fd, lib.SEMSHARE_IOC_VERSION, buffer, True)
     except OSError as error:
-        found = ffi.from_buffer("struct semshare_version *", buffer)
-        raise AbiMismatch(
-            errno.EPROTO,
-            f"{PATH}: the module there speaks ABI version {found.abi_version} with features {found.features:#x}, this "
-            f"package {lib.SEMSHARE_ABI_VERSION} and wants {lib.SEMSHARE_FEATURE_ROUTE:#x} ({error.strerror}); install "
-            "both from the same release and load the module anew",
-        ) from error
+        raise AbiMismatch(errno.EPROTO, f"{PATH}: {_mismatch(buffer, error)}") from error
     finally:
         os.close(fd)
+
+
+def _mismatch(buffer: bytearray, error: OSError) -> str:
+    if error.errno not in (errno.EPROTO, errno.EOPNOTSUPP):
+        return f"does not answer as the semshare module does ({error.strerror}); what else has that name?"
+    found = ffi.from_buffer("struct semshare_version *", buffer)
+    return (
+        f"the module speaks ABI version {found.abi_version} with features {found.features:#x}, this package wants "
+        f"{WANTED['abi_version']} with {WANTED['features']:#x}; install both from one release and load the module anew"
+    )
 
 
 def library() -> bytes:

@@ -105,10 +105,13 @@ def _run(found: Program, environment: dict[bytes, bytes]) -> int:
     """Run the program as a child, and be to others as if one were it. Returns how it ended, as waitpid() says it."""
     watched = signal.valid_signals() - _OWN
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, watched | {signal.SIGCHLD})
+    # Who ignores it learns nothing of his children.
+    child_signal = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     pid = os.fork()
     if pid == 0:
         code: object = 1
         try:
+            signal.signal(signal.SIGCHLD, child_signal)
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             _execute(found, environment)
         except SystemExit as end:
@@ -128,7 +131,7 @@ def _run(found: Program, environment: dict[bytes, bytes]) -> int:
         if told.si_signo != signal.SIGCHLD and told.si_code != SI_KERNEL and told.si_pid != pid:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, told.si_signo)
-    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    # Signals stay blocked: the ^C that ended the program may be pending here, and there is something left to print.
     return status
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from exec_programs import LIMIT, compiled, run
 
-from semshare import program, route
+from semshare import AbiMismatch, program, route
 from semshare.program import Unroutable
 
 pytestmark = [
@@ -55,6 +55,12 @@ def test_without_the_module_nothing_runs(tmp_path):
     for options in ([], ["--stats"], ["--context", "kthread"]):
         assert_refused(semshare(*options, "--", "touch", str(mark)), route.PATH, "modprobe semshare")
         assert not mark.exists()
+
+
+def test_another_device_of_that_name_is_refused(monkeypatch):
+    monkeypatch.setattr(route, "PATH", "/dev/null")
+    with pytest.raises(AbiMismatch, match="what else has that name"):
+        route.check()
 
 
 def test_a_static_program_is_refused(tmp_path):

@@ -7,6 +7,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/ipc.h>
 #include <sys/sem.h>
 #include <sys/syscall.h>
@@ -39,6 +40,18 @@ long early_pid;
 __attribute__((constructor)) static void construct(void)
 {
 	struct sembuf up = { .sem_op = 2 };
+	int file = memfd_create("early", 0);
+	char *page;
+
+	/* Before any call that sets the preload library up: six arguments, and an errno. */
+	if (ftruncate(file, 8192) || pwrite(file, "x", 1, 4096) != 1)
+		abort();
+	page = (char *)syscall(SYS_mmap, 0, 4096, PROT_READ, MAP_SHARED, file, 4096L);
+	if (page == MAP_FAILED || *page != 'x')
+		abort();
+	errno = 0;
+	if (syscall(SYS_close, -1) != -1 || errno != EBADF)
+		abort();
 
 	early_semid = semget(IPC_PRIVATE, 1, IPC_CREAT | 0600);
 	semop(early_semid, &up, 1);

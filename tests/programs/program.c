@@ -238,7 +238,7 @@ static void unknown(const struct way *way, int semid)
 {
 	struct semid_ds ds;
 
-	for (int command = 4; command < 400; command++) {
+	for (int command = 4; command < 64; command++) {
 		if ((command >= GETPID && command <= SEM_STAT_ANY))
 			continue;
 		FAILS(way->ctl(semid, 0, command, ARG(&ds)), EINVAL);
@@ -728,9 +728,10 @@ static void closed_meanwhile(void)
 
 static void few_descriptors(void)
 {
-	int semid = own_set(1);
+	int semid;
 
 	CHECK(!setrlimit(RLIMIT_NOFILE, &(struct rlimit){ 3, 3 }));
+	semid = own_set(1);
 	GIVES(operate(semid, 0, 1, 0), 0);
 	removed(semid);
 }
@@ -738,12 +739,12 @@ static void few_descriptors(void)
 static void other_root(void)
 {
 	char folder[] = "/tmp/semshare-root-XXXXXX";
-	int semid = own_set(1);
+	int semid;
 
 	CHECK(mkdtemp(folder) && !chroot(folder) && !chdir("/"));
+	semid = own_set(1);
 	GIVES(operate(semid, 0, 1, 0), 0);
 	removed(semid);
-	CHECK(!chroot("."));
 }
 
 /* The device is not to be had any more; the calls do what they do. */
