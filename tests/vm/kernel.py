@@ -241,8 +241,8 @@ class Route(Caller):
 
     CALLER, KTHREAD = 0, 1
 
-    def __init__(self, context):
-        self.fd = os.open("/dev/semshare-route", os.O_RDWR | os.O_CLOEXEC)
+    def __init__(self, context=CALLER, flags=os.O_RDWR):
+        self.fd = os.open("/dev/semshare-route", flags | os.O_CLOEXEC)
         self.context = context
 
     def close(self):
@@ -265,6 +265,9 @@ class Route(Caller):
     def semctl(self, semid, number, command, argument=None):
         word = address(argument) if isinstance(argument, (ctypes.Array, ctypes.Structure)) else (argument or 0)
         return self.ioctl(0x52, struct.pack("iiiIQ", semid, number, command, self.context, word))
+
+
+ROUTE_CONTEXTS = {"caller": Route.CALLER, "kthread": Route.KTHREAD}
 
 
 # ---------------------------------------------------------------- modules

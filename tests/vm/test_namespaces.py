@@ -51,8 +51,8 @@ from abi import (
     semop,
     set_exists,
 )
+from kernel import ROUTE_CONTEXTS, Route
 from namespaces import enter, gone_after, here, none_left, same_id, unshare, unshare_user
-from route import CALLER, CONTEXTS, KTHREAD, Route
 
 CAPACITY = 4096
 COUNTER_AT = CONTROL + CAPACITY
@@ -76,18 +76,18 @@ def nothing_left():
     assert keys_of_sets() == keys
 
 
-@pytest.fixture(params=CONTEXTS)
+@pytest.fixture(params=ROUTE_CONTEXTS)
 def context(request):
-    return CONTEXTS[request.param]
+    return ROUTE_CONTEXTS[request.param]
 
 
-@pytest.fixture(params=["system call", *CONTEXTS])
+@pytest.fixture(params=["system call", *ROUTE_CONTEXTS])
 def any_caller(request):
     """The system calls, and the same calls by way of the device."""
     if request.param == "system call":
         yield kernel.SystemCalls()
         return
-    route = Route(CONTEXTS[request.param])
+    route = Route(ROUTE_CONTEXTS[request.param])
     yield route
     route.close()
 
@@ -268,7 +268,7 @@ def test_a_routed_getpid_tells_no_process_of_an_outer_pid_namespace():
     """Whoever carries it out, GETPID answers as its caller sees processes: 0 for one that it does not see."""
     semid = make_set()
     assert Route().semop(semid, [(0, 1)]) == 0
-    for context, outer in (CALLER, os.getpid()), (KTHREAD, os.getpid()):
+    for context, outer in (Route.CALLER, os.getpid()), (Route.KTHREAD, os.getpid()):
         route = Route(context)
         assert route.semctl(semid, 0, kernel.GETPID) == outer
 
@@ -572,11 +572,11 @@ def blocked_routed_calls(context):
 
 
 def blocked_routed_calls_of_the_caller():
-    return blocked_routed_calls(CALLER)
+    return blocked_routed_calls(Route.CALLER)
 
 
 def blocked_routed_calls_of_kernel_threads():
-    return blocked_routed_calls(KTHREAD)
+    return blocked_routed_calls(Route.KTHREAD)
 
 
 SITUATIONS = [
@@ -773,7 +773,7 @@ def test_namespaces_come_and_go(test_device):
         with Handle().create("other", PAGE) as other:
             other.bind(make_set(), BIND_OWN)
             other.map()
-            for context in CALLER, KTHREAD:
+            for context in Route.CALLER, Route.KTHREAD:
                 route = Route(context)
                 semid = route.semget(KEY, 300, IPC_CREAT | 0o600)
                 assert route.setall(semid, [1] * 300) == 0 and route.getall(semid, 300) == [1] * 300
@@ -841,7 +841,7 @@ def test_root_of_a_user_namespace_is_root_of_no_more_than_that(open_to_all):
                 # It is the same user to those outside.
                 assert mine.info()["uid"] == 0
                 mine.unlink("mine")
-            for context in CALLER, KTHREAD:
+            for context in Route.CALLER, Route.KTHREAD:
                 route = Route(context)
                 for semid in secret, ring.semid:
                     assert kernel.name_of(route.semctl(semid, 0, GETVAL)) == "-EINVAL"
