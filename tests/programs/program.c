@@ -23,10 +23,12 @@
 #include <sys/ipc.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/sem.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/user.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -684,7 +686,10 @@ static void closed_descriptor(void)
 		GIVES(operate(semid, 0, 1, 0), 0);
 	CHECK(!fstat(number, &after) && before.st_ino == after.st_ino && before.st_dev == after.st_dev);
 	/* As a device, of another kind. */
-	CHECK(!close(number) && dup2(open("/dev/null", O_RDWR), number) == number);
+	number = device_number();
+	if (number < 0)
+		number = 1000;
+	CHECK(dup2(open("/dev/null", O_RDWR), number) == number);
 	GIVES(operate(semid, 0, 1, 0), 0);
 	CHECK(!fstat(number, &after) && S_ISCHR(after.st_mode));
 	GIVES(semctl(semid, 0, GETVAL), 7);
@@ -724,6 +729,47 @@ static void closed_meanwhile(void)
 	CHECK(!pthread_join(thread, NULL));
 	GIVES(semctl(semid, 0, GETVAL), 300);
 	removed(semid);
+}
+
+/* How often it is taken away between the look at it and the call: a debugger makes that happen when it is to. */
+static void taken_away(int times)
+{
+	struct user_regs_struct registers;
+	int semid = own_set(1), status, taken = 0;
+	bool entry = false;
+	pid_t pid = child_of();
+
+	if (!pid) {
+		CHECK(!ptrace(PTRACE_TRACEME) && !raise(SIGSTOP));
+		GIVES(operate(semid, 0, 1, 0), 0);
+		FAILS(operate(semid, 0, -2, IPC_NOWAIT), EAGAIN);
+		_exit(0);
+	}
+	CHECK(waitpid(pid, &status, 0) == pid && WIFSTOPPED(status));
+	while (!ptrace(PTRACE_SYSCALL, pid, 0, 0) && waitpid(pid, &status, 0) == pid && WIFSTOPPED(status)) {
+		entry = !entry;
+		CHECK(!ptrace(PTRACE_GETREGS, pid, 0, &registers));
+		if (!entry || registers.orig_rax != SYS_ioctl || ((registers.rsi >> 8) & 0xff) != 0xe5 || taken == times)
+			continue;
+		registers.rdi = (unsigned long long)-1;
+		CHECK(!ptrace(PTRACE_SETREGS, pid, 0, &registers));
+		taken++;
+	}
+	CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	if (device_number() >= 0)
+		CHECK(taken == times);
+	GIVES(semctl(semid, 0, GETVAL), 1);
+	removed(semid);
+}
+
+static void taken_away_thrice(void)
+{
+	taken_away(3);
+}
+
+static void taken_away_always(void)
+{
+	taken_away(16);
 }
 
 static void few_descriptors(void)
@@ -917,6 +963,8 @@ int main(int argc, char **argv)
 		CASE(other_namespace);
 		CASE(closed_descriptor);
 		CASE(closed_meanwhile);
+		CASE(taken_away_thrice);
+		CASE(taken_away_always);
 		CASE(few_descriptors);
 		CASE(other_root);
 		CASE(no_descriptor);

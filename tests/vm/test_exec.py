@@ -60,6 +60,7 @@ def semshare(*words: str, **more) -> subprocess.CompletedProcess:
         "other_user",
         "other_namespace",
         "closed_descriptor",
+        "taken_away_thrice",
         "few_descriptors",
         "other_root",
         "asked_for",
@@ -107,6 +108,14 @@ def test_a_descriptor_that_comes_and_goes_loses_no_call(programs, context):
     assert ran.status == 0, ran.errors
     assert ran.counts.calls["semop"].routed + ran.counts.calls["semop"].not_routed == 600
     assert ran.counts.calls["semop"].routed > 300
+
+
+def test_a_descriptor_that_is_never_there_is_given_up(programs):
+    """After eight tries for a call, and no other one suffers."""
+    ran = run([str(programs / "program"), "taken_away_always"])
+    assert ran.status == 0, ran.errors
+    assert ran.counts.calls["semop"].not_routed == 2 and ran.counts.not_routed == 2
+    assert ran.errors.count(NOT_ROUTED_LINE) == 1
 
 
 @each_context
