@@ -4,13 +4,16 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import mmap
 import os
 import secrets
 import shutil
+import stat
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -94,7 +97,15 @@ class CallCounters:
 
     def __init__(self) -> None:
         _remove_stale()
-        self._folder = tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=_parent())
+        try:
+            self._make(_parent())
+        except OSError as error:
+            if error.errno != errno.ENOSPC or _parent() is None:
+                raise
+            self._make(None)
+
+    def _make(self, parent: str | None) -> None:
+        self._folder = tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=parent)
         try:
             os.chmod(self._folder, 0o711)
             self.path = os.path.join(self._folder, secrets.token_hex(16)).encode()
@@ -102,7 +113,8 @@ class CallCounters:
             # As long as we live, and no longer: who finds it unlocked may remove it.
             fcntl.flock(self._fd, fcntl.LOCK_EX)
             os.fchmod(self._fd, 0o666)
-            os.ftruncate(self._fd, mmap.PAGESIZE)
+            # With its memory: a page that is not to be had kills who writes to it.
+            os.posix_fallocate(self._fd, 0, mmap.PAGESIZE)
             self._map = mmap.mmap(self._fd, mmap.PAGESIZE)
             self._words = ffi.from_buffer("struct preload_counters *", self._map)
             self._words.magic = lib.PRELOAD_COUNTERS_MAGIC
@@ -144,18 +156,35 @@ def _parent() -> str | None:
     return shm if os.access(shm, os.W_OK | os.X_OK) else None
 
 
+def _folders() -> Iterator[Path]:
+    for parent in dict.fromkeys([_parent() or tempfile.gettempdir(), tempfile.gettempdir()]):
+        yield from Path(parent).glob(FOLDER_PREFIX + "*")
+
+
 def _remove_stale() -> None:
-    """Remove what runs that were killed left behind."""
-    for folder in Path(_parent() or tempfile.gettempdir()).glob(FOLDER_PREFIX + "*"):
+    """Remove what runs that were killed left behind.
+
+    Anybody may put something of that name there, a symbolic link or a FIFO: only what is ours is looked into, and
+    nothing is opened before it is known to be a file.
+    """
+    for folder in _folders():
         with contextlib.suppress(OSError):
-            status = folder.stat()
-            if status.st_uid == os.getuid() and time.time() - status.st_mtime > STALE_AGE and not _in_use(folder):
+            fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                status = os.fstat(fd)
+                stale = status.st_uid == os.getuid() and time.time() - status.st_mtime > STALE_AGE and not _in_use(fd)
+            finally:
+                os.close(fd)
+            if stale:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def _in_use(folder: Path) -> bool:
-    for file in folder.iterdir():
-        fd = os.open(file, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+def _in_use(folder: int) -> bool:
+    """Whether somebody who lives has a file there locked."""
+    for name in os.listdir(folder):
+        if not stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+            continue
+        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import resource
 import signal
-import sys
 from pathlib import Path
 from typing import NoReturn
 
@@ -31,10 +31,18 @@ _OWN = {
 }
 
 SI_KERNEL = 0x80
-"""si_code of a signal that the terminal sent: to the whole process group, so the program has it already."""
+_TERMINAL = {
+    *(signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGHUP, signal.SIGCONT),
+    signal.SIGWINCH,
+}
+"""What the kernel sends (si_code SI_KERNEL) for a terminal, to a whole process group: the program has it already."""
+
+_JOB_CONTROL = {signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU}
+
+PR_SET_PDEATHSIG = 1
 
 
-@click.command("exec", context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False})
+@click.command("exec", context_settings={"allow_interspersed_args": False})
 @click.option("--stats", is_flag=True, help="Print how many calls of each kind went through, on standard error.")
 @click.option(
     "--stats-json", "json_file", type=click.Path(path_type=Path), metavar="FILE", help="Write that into FILE, as JSON."
@@ -104,16 +112,23 @@ def _end(message: str, status: int) -> NoReturn:
 def _run(found: Program, environment: dict[bytes, bytes]) -> int:
     """Run the program as a child, and be to others as if one were it. Returns how it ended, as waitpid() says it."""
     watched = signal.valid_signals() - _OWN
+    prctl = ctypes.CDLL(None).prctl
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, watched | {signal.SIGCHLD})
     # Who ignores it learns nothing of his children.
     child_signal = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    ours = os.getpid()
     pid = os.fork()
     if pid == 0:
         code: object = 1
         try:
-            signal.signal(signal.SIGCHLD, child_signal)
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            _execute(found, environment)
+            # Who kills the command means the program.
+            prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+            if os.getppid() == ours:
+                signal.signal(signal.SIGCHLD, child_signal)
+                if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+                    signal.signal(signal.SIGINT, signal.SIG_DFL)
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+                _execute(found, environment)
         except SystemExit as end:
             code = end.code
         finally:
@@ -121,27 +136,45 @@ def _run(found: Program, environment: dict[bytes, bytes]) -> int:
     while True:
         ended, status = os.waitpid(pid, os.WNOHANG | os.WUNTRACED)
         if ended and not os.WIFSTOPPED(status):
-            break
+            # Signals stay blocked: the ^C that ended it may be pending here, and there is something left to print.
+            return status
         if ended:
-            # Stop as well, for the shell to see; and go on together.
-            os.kill(os.getpid(), signal.SIGSTOP)
-            os.kill(pid, signal.SIGCONT)
+            _stop_too(pid, os.WSTOPSIG(status))
             continue
         told = signal.sigwaitinfo(watched | {signal.SIGCHLD})
-        if told.si_signo != signal.SIGCHLD and told.si_code != SI_KERNEL and told.si_pid != pid:
+        if told.si_signo != signal.SIGCHLD and not _has_it(told, pid):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, told.si_signo)
-    # Signals stay blocked: the ^C that ended the program may be pending here, and there is something left to print.
-    return status
+
+
+def _has_it(told: signal.struct_siginfo, pid: int) -> bool:
+    """Whether the program has had that signal already, or sent it."""
+    return told.si_pid == pid or (told.si_code == SI_KERNEL and told.si_signo in _TERMINAL)
+
+
+def _stop_too(pid: int, number: int) -> None:
+    """Stop as the program was, for the shell to see, and go on with it.
+
+    Only where a shell is expected to see: one that stops a program by SIGSTOP knows its pid, and will go on by it. The
+    kernel passes these signals over where there is no shell.
+    """
+    if number not in _JOB_CONTROL:
+        return
+    before = signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
+    os.kill(os.getpid(), number)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+    signal.signal(number, before)
+    os.kill(pid, signal.SIGCONT)
 
 
 def _end_like(status: int) -> NoReturn:
     """End as the program did: with its status, or by the same signal, without a core of our own."""
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+        # 1 is what a core_pattern with a pipe understands as none.
+        hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
+        resource.setrlimit(resource.RLIMIT_CORE, (0 if hard == 0 else 1, hard))
         if number not in (signal.SIGKILL, signal.SIGSTOP):
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})

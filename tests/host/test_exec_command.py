@@ -9,8 +9,12 @@ import pty
 import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
+
+from semshare.cli.exec import SI_KERNEL, _has_it
 
 pytestmark = pytest.mark.skipif(os.uname().machine != "x86_64", reason="semshare exec is for x86-64")
 
@@ -75,7 +79,7 @@ def test_signals_masks_and_variables_are_those_it_was_given(options):
 WAITER = """
 import signal, sys, time
 got = []
-for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGRTMIN + 1):
+for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGALRM, signal.SIGRTMIN + 1):
     signal.signal(number, lambda number, frame: got.append(number))
 print("ready", flush=True)
 while not got:
@@ -123,13 +127,66 @@ def test_a_program_that_the_terminal_ends_is_reported():
     assert b"semtimedop" in seen
 
 
+SHELL = """
+import os, signal, sys
+pid = os.fork()
+if pid == 0:
+    os.setpgid(0, 0)
+    os.execv(sys.executable, sys.argv[1:])
+_, status = os.waitpid(pid, os.WUNTRACED)
+print(os.WIFSTOPPED(status) and os.WSTOPSIG(status), flush=True)
+os.killpg(pid, signal.SIGCONT)
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+"""As much of one as stops and continues: a session's leader, whose child has a group of its own."""
+
+
 def test_it_stops_and_goes_on_with_the_program():
-    process = started("--stats-json", "/dev/null", "--", "sh", "-c", "kill -STOP $$; echo on; exit 3")
-    _, status = os.waitpid(process.pid, os.WUNTRACED)
-    assert os.WIFSTOPPED(status)
-    process.send_signal(signal.SIGCONT)
+    command = [*COMMAND, "--stats-json", "/dev/null", "--", "sh", "-c", "kill -TSTP $$; echo on; exit 3"]
+    ended = subprocess.run(
+        [sys.executable, "-c", SHELL, *command], start_new_session=True, capture_output=True, text=True, timeout=LIMIT
+    )
+    assert ended.stdout == f"{int(signal.SIGTSTP)}\non\n3\n", ended.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGTSTP])
+def test_a_program_that_is_stopped_by_its_own_pid_goes_on_by_it(number):
+    """Where no shell looks at the command it does not stop, for nobody would let it go on."""
+    code = f"kill -{int(number)} $$; echo on; exit 3"
+    process = started("--stats-json", "/dev/null", "--", "sh", "-c", f"echo $$; {code}", start_new_session=True)
+    pid = int(process.stdout.readline())
+    deadline = time.monotonic() + LIMIT
+    while number == signal.SIGSTOP and Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(pid, signal.SIGCONT)
     assert process.communicate(timeout=LIMIT)[0] == "on\n"
     assert process.returncode == 3
+
+
+def test_a_killed_command_takes_the_program_along():
+    process = started("--stats-json", "/dev/null", "--", "sh", "-c", "echo $$; exec sleep 1000")
+    pid = int(process.stdout.readline())
+    process.kill()
+    process.communicate(timeout=LIMIT)
+    deadline = time.monotonic() + LIMIT
+    while os.path.exists(f"/proc/{pid}") and "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2]:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "sender", "passed_on"),
+    [
+        (signal.SIGINT, SI_KERNEL, 0, False),  # the terminal's ^C, to the whole group
+        (signal.SIGALRM, SI_KERNEL, 0, True),  # a timer that was set before the start
+        (signal.SIGINT, 0, 1, True),  # somebody's kill
+        (signal.SIGTERM, 0, 4711, False),  # the program's own
+    ],
+)
+def test_a_signal_is_passed_on_that_the_program_does_not_have(number, code, sender, passed_on):
+    told = signal.struct_siginfo((number, code, 0, sender, 0, 0, 0))
+    assert _has_it(told, 4711) is not passed_on
 
 
 def test_a_program_that_is_ended_leaves_nothing_behind():

@@ -5,11 +5,13 @@ business. tests/vm/test_exec.py has what it is for."""
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import shutil
 import struct
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -365,6 +367,50 @@ def test_a_killed_run_leaves_its_counters_to_the_next_one(tmp_path):
             assert os.path.exists(folder)
             assert not os.path.exists(dead)
     assert not os.path.exists(folder)
+
+
+def test_a_strangers_folder_is_not_looked_into(tmp_path, monkeypatch):
+    """/dev/shm is everybody's: an entry of that name may lead anywhere."""
+    from semshare import call_counters
+
+    shared, elsewhere = tmp_path / "shared", tmp_path / "elsewhere"
+    shared.mkdir()
+    elsewhere.mkdir()
+    os.mkfifo(elsewhere / "fifo")
+    (elsewhere / "file").touch()
+    (shared / f"{call_counters.FOLDER_PREFIX}link").symlink_to(elsewhere)
+    mine = shared / f"{call_counters.FOLDER_PREFIX}mine"
+    mine.mkdir()
+    os.mkfifo(mine / "fifo")
+    for path in (elsewhere, mine):
+        os.utime(path, (0, 0))
+    monkeypatch.setattr(call_counters, "_parent", lambda: str(shared))
+    opened = []
+    monkeypatch.setattr(
+        os, "open", lambda path, *more, open=os.open, **named: opened.append(path) or open(path, *more, **named)
+    )
+    call_counters._remove_stale()
+    assert "fifo" not in opened and "file" not in opened
+    assert sorted(os.listdir(elsewhere)) == ["fifo", "file"] and not mine.exists()
+
+
+def test_counters_find_another_place_where_memory_is_full(monkeypatch):
+    from semshare import call_counters
+
+    allocated = []
+
+    def allocate(fd, offset, length, allocate=os.posix_fallocate):
+        allocated.append(os.readlink(f"/proc/self/fd/{fd}"))
+        if len(allocated) == 1:
+            raise OSError(errno.ENOSPC, "full")
+        allocate(fd, offset, length)
+
+    monkeypatch.setattr(os, "posix_fallocate", allocate)
+    with call_counters.CallCounters() as counters:
+        assert counters.read().routed == 0
+        assert os.path.dirname(os.path.dirname(os.fsdecode(counters.path))) == tempfile.gettempdir()
+    first, second = allocated
+    assert not os.path.exists(os.path.dirname(first)) and not os.path.exists(os.path.dirname(second))
 
 
 def test_the_library_needs_little():
