@@ -173,13 +173,46 @@ static int lock_wait(struct semshare_lock *lock, ktime_t deadline)
 	return err;
 }
 
-static void lock_owner(struct semshare_owner *owner)
+/*
+ * What the owner writes of itself.  Kept for the next time, as a handle belongs
+ * to one thread at a time: a task is known again by its address, its number and
+ * when it started (the last two change where a thread becomes another program).
+ */
+static const struct semshare_owner *lock_owner(struct semshare_lock *lock)
 {
-	owner->kind = SEMSHARE_OWNER_KERNEL;
-	owner->pid = task_tgid_vnr(current);
-	owner->tid = task_pid_vnr(current);
+	u64 start = current->group_leader->start_boottime;
+
+	if (lock->task == current && lock->pid == current->pid && lock->start == start)
+		return &lock->owner;
+	lock->task = current;
+	lock->pid = current->pid;
+	lock->start = start;
+	lock->owner.kind = SEMSHARE_OWNER_KERNEL;
+	lock->owner.pid = task_tgid_vnr(current);
+	lock->owner.tid = task_pid_vnr(current);
 	/* In clock ticks, as field 22 of /proc/PID/stat has it. */
-	owner->start = div_u64(current->group_leader->start_boottime, NSEC_PER_SEC / USER_HZ);
+	lock->owner.start = div_u64(start, NSEC_PER_SEC / USER_HZ);
+	return &lock->owner;
+}
+
+/* The clock is read, and the histogram written, only when somebody had it. */
+static int lock_take_contended(struct semshare_lock *lock, ktime_t deadline, u64 *wait_ns)
+{
+	struct semshare_lock_statistics *statistics = &lock->statistics;
+	u64 asked_ns = ktime_get_ns();
+	u64 *bucket;
+	int err;
+
+	trace_lock_wait(lock->name);
+	err = lock_wait(lock, deadline);
+	if (err)
+		return err;
+	*wait_ns = ktime_get_ns() - asked_ns;
+	bucket = &statistics->wait_ns[semshare_histogram_bucket(*wait_ns)];
+	/* Written by the handle's one thread; somebody else may be reading. */
+	WRITE_ONCE(statistics->contended, statistics->contended + 1);
+	WRITE_ONCE(*bucket, *bucket + 1);
+	return 0;
 }
 
 /**
@@ -194,35 +227,22 @@ static void lock_owner(struct semshare_owner *owner)
 int semshare_lock_take(struct semshare_lock *lock, ktime_t deadline, bool *died)
 {
 	struct semshare_lock_statistics *statistics = &lock->statistics;
-	u64 asked_ns = ktime_get_ns();
-	struct semshare_owner owner;
-	bool contended = false;
-	u64 wait_ns;
-	u64 *bucket;
+	bool contended;
+	u64 wait_ns = 0;
 	int err;
 
 	err = lock_verify(lock);
 	if (!err)
 		err = lock_try(lock);
-	if (err == -EAGAIN) {
-		contended = true;
-		trace_lock_wait(lock->name);
-		err = lock_wait(lock, deadline);
-	}
+	contended = err == -EAGAIN;
+	if (contended)
+		err = lock_take_contended(lock, deadline, &wait_ns);
 	if (err)
 		return err;
 
-	lock_owner(&owner);
-	*died = semshare_lock_enter(lock->state, &owner, &lock->epoch);
-	lock->taken_ns = ktime_get_ns();
-	wait_ns = lock->taken_ns - asked_ns;
-
-	/* Written by the handle's one thread; somebody else may be reading. */
+	*died = semshare_lock_enter(lock->state, lock_owner(lock), &lock->epoch);
+	lock->taken_ns = trace_lock_released_enabled() ? ktime_get_ns() : 0;
 	WRITE_ONCE(statistics->acquisitions, statistics->acquisitions + 1);
-	if (contended)
-		WRITE_ONCE(statistics->contended, statistics->contended + 1);
-	bucket = &statistics->wait_ns[semshare_histogram_bucket(wait_ns)];
-	WRITE_ONCE(*bucket, *bucket + 1);
 	trace_lock_taken(lock->name, wait_ns, contended, *died);
 	return 0;
 }
@@ -257,10 +277,12 @@ void semshare_lock_hint(struct semshare_lock *lock, unsigned int semaphore)
 int semshare_lock_post(struct semshare_lock *lock, unsigned int hints)
 {
 	unsigned int hint = hints & SEMSHARE_HINT_DATA ? SEMSHARE_SEM_DATA : SEMSHARE_SEM_SPACE;
-	u64 held_ns = ktime_get_ns() - lock->taken_ns;
 	int err = lock_verify(lock);
 
-	trace_lock_released(lock->name, held_ns);
+	/* 0 where somebody began to look while it was held. */
+	if (trace_lock_released_enabled())
+		trace_lock_released(lock->name,
+				    lock->taken_ns ? ktime_get_ns() - lock->taken_ns : 0);
 	if (err)
 		return err;
 	err = -EAGAIN;

