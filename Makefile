@@ -47,8 +47,9 @@ test-all: setup ## the host's tests and the machine's with every kernel, or thos
 vm: setup kmod ## a root shell in the machine, or CMD='…' run there (TIMEOUT=600, NOLOAD=1)
 	@$(run) $(if $(SEMSHARE_CMD),--sh "$$SEMSHARE_CMD")
 
-# On the host: an emulated processor's numbers mean nothing. eval, so that quotes in ARGS mean what they mean in a shell.
-bench: ## the benchmarks, on this machine, without the kernel module (ARGS=…)
+# Times on the host, because an emulated processor's mean nothing; instructions in the machine, where there can be one.
+# eval, so that quotes in ARGS mean what they mean in a shell.
+bench: ## the benchmarks: times, on this machine without the module; instructions, in the virtual one (ARGS=…)
 	@vm/venv bench
 	@eval ".venv/bin/python -m bench $$SEMSHARE_ARGS"
 

@@ -13,7 +13,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from . import locks, measure, rings
+from . import instructions, locks, measure, rings
+from .instructions import Counted
 from .measure import Comparison
 
 
@@ -23,29 +24,8 @@ def comparisons(rounds: int) -> Iterator[Comparison]:
     yield from rings.rings(rounds)
 
 
-@click.command()
-@click.option("--rounds", default=measure.ROUNDS, show_default=True, type=click.IntRange(5))
-@click.option("--json", "as_json", is_flag=True, help="One object on stdout instead of the table.")
-def main(rounds: int, as_json: bool) -> None:
-    """Measure, print, and leave the judgement to the reader: the exit status says only that all of it ran."""
-    progress = Console(stderr=True)
-    rows = []
-    for row in comparisons(rounds):
-        rows.append(row)
-        progress.print(f"{row.what}: {row.ratio:.2f} × {row.against}", highlight=False)
-    machine = {
-        "cpus": len(os.sched_getaffinity(0)),
-        "kernel": platform.release(),
-        "python": platform.python_version(),
-        "load": os.getloadavg()[0],
-    }
-    if as_json:
-        print(json.dumps({"machine": machine, "rounds": rounds, "rows": [row.as_dict() for row in rows]}))
-        return
-    table = Table(
-        title=f"Medians of {rounds} rounds, rivals in turn. {machine['cpus']} CPUs, Linux {machine['kernel']}, "
-        f"Python {machine['python']}, load {machine['load']:.1f}"
-    )
+def comparison_table(rows: list[Comparison], title: str) -> Table:
+    table = Table(title=title)
     table.add_column("what")
     table.add_column("against")
     table.add_column("ours", justify="right")
@@ -64,7 +44,94 @@ def main(rounds: int, as_json: bool) -> None:
             row.wanted,
             "✓" if row.met else "✗",
         )
-    Console(width=None if os.isatty(1) else 150).print(table)
+    return table
+
+
+def instruction_table(counted: Counted, functions: bool) -> Table:
+    """A column for each kind of pair, a row for each section, or function."""
+    title = f"Instructions of an uncontended lock and unlock. Linux {counted.kernel}, {counted.boot}, emulated"
+    table = Table(title=title)
+    table.add_column("where they go")
+    for kind in instructions.KINDS:
+        table.add_column(kind.name.replace(": ", ":\n"), justify="right")
+    if functions:
+        for name, counts in instructions.functions_of(counted).items():
+            table.add_row(name.replace("[", r"\["), *(f"{count:,}" if count else "" for count in counts))
+    else:
+        columns = [counted.sections(kind) for kind in instructions.KINDS]
+        for section in columns[0]:
+            row = [column[section] for column in columns]
+            if any(row):
+                table.add_row(section, *(f"{count:,.0f}" if count else "" for count in row))
+    table.add_section()
+    table.add_row("together", *(f"{counted.pairs[kind]:,.0f}" for kind in instructions.KINDS))
+    for rival in (instructions.SYSCALL, instructions.SYSCALL_UNDO):
+        ratios = [f"{counted.ratio(kind, rival):.3f}" for kind in instructions.KINDS]
+        if rival is instructions.SYSCALL:
+            place = instructions.KINDS.index(instructions.THREAD)
+            ratios[place] += f" {'✓' if counted.met else '✗'} (wanted ≤ {instructions.WANTED})"
+        table.add_row(f"ratio to {rival.name}", *ratios)
+    return table
+
+
+def count_instructions(kernel: str, progress: Console, must: bool) -> list[Counted]:
+    """Where there can be no virtual machine, nothing, and a line that says why; an error if it ``must`` be."""
+    boots = []
+    try:
+        for counted in instructions.instructions(kernel):
+            boots.append(counted)
+            rival = instructions.SYSCALL
+            ratio = counted.ratio(instructions.THREAD, rival)
+            progress.print(f"{counted.boot}: {ratio:.3f} × the instructions of {rival.name}", highlight=False)
+    except instructions.BenchError as error:
+        if must:
+            raise click.ClickException(f"no instructions counted: {error}") from None
+        progress.print(f"no instructions counted: {error}", highlight=False, markup=False)
+    return boots
+
+
+@click.command()
+@click.option("--rounds", default=measure.ROUNDS, show_default=True, type=click.IntRange(5))
+@click.option("--only", type=click.Choice(["times", "instructions"]), help="One part instead of both.")
+@click.option("--kernel", envvar="KERNEL", default="6.1", show_default=True, help="Of the virtual machine.")
+@click.option("--functions", is_flag=True, help="Instructions by function rather than by what they are for.")
+@click.option("--json", "as_json", is_flag=True, help="One object on stdout instead of the tables.")
+def main(rounds: int, only: str | None, kernel: str, functions: bool, as_json: bool) -> None:
+    """Measure, print, and leave the judgement to the reader: the exit status says only that all of it ran.
+
+    Times are this machine's, without the kernel module: an emulated processor's mean nothing. Instructions are counted
+    in the virtual machine, where there is one.
+    """
+    progress = Console(stderr=True)
+    rows = []
+    for row in comparisons(rounds) if only != "instructions" else ():
+        rows.append(row)
+        progress.print(f"{row.what}: {row.ratio:.2f} × {row.against}", highlight=False)
+    machine = {
+        "cpus": len(os.sched_getaffinity(0)),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "load": os.getloadavg()[0],
+    }
+    boots = count_instructions(kernel, progress, must=only is not None) if only != "times" else []
+    if as_json:
+        report = {
+            "machine": machine,
+            "rounds": rounds,
+            "rows": [row.as_dict() for row in rows],
+            "instructions": [counted.as_dict() for counted in boots],
+        }
+        print(json.dumps(report))
+        return
+    console = Console(width=None if os.isatty(1) else 150)
+    if rows:
+        title = (
+            f"Medians of {rounds} rounds, rivals in turn. {machine['cpus']} CPUs, Linux {machine['kernel']}, "
+            f"Python {machine['python']}, load {machine['load']:.1f}"
+        )
+        console.print(comparison_table(rows, title))
+    for counted in boots:
+        console.print(instruction_table(counted, functions))
 
 
 if __name__ == "__main__":
