@@ -41,6 +41,7 @@
 #include "compat/compat.h"
 #include "resolve.h"
 #include "scratch.h"
+#include "sem.h"
 
 #define NO_VALUE	0xffff		/* SEMVMX is 0x7fff */
 
@@ -208,8 +209,12 @@ static int call_in_process(struct values_call *call)
 /* What an error, or its absence, means if the set has become another one. */
 static int check_count(const struct values_call *call, int error, bool values_valid)
 {
+	struct semshare_sem_facts facts;
+
+	/* Larger than all the memory mapped; or a page of it was not to be had. */
 	if (error == -EFAULT)
-		return -EIDRM;		/* larger than all the memory mapped */
+		return semshare_sem_facts(call->ns, call->semid, &facts) ||
+		       facts.nsems != call->count ? -EIDRM : -ENOMEM;
 	if (call->cmd == SETALL)
 		return error == -ERANGE && values_valid ? -EIDRM : error;
 	if (error)
