@@ -220,6 +220,7 @@ def test_ring_needs_the_right_magic_and_a_geometry_that_fits(ring, demo):
     ring.set32(0, magic)
     demo.start(ring.handle.fd, count=1)
     consume(ring, 1)
+    demo.wait(1)
     # From the first use on the kernel has the geometry for itself.
     ring.memory[0:64] = b"\xff" * 64
     demo.start(ring.handle.fd, count=5)
