@@ -72,7 +72,7 @@ def sleeps(pid):
     return int(next(line for line in lines if line.startswith("voluntary_ctxt_switches")).split()[1])
 
 
-def assert_asleep(pids, looks=LOOKS):
+def assert_asleep(pids, looks=LOOKS, busy=BUSY):
     """None of them is busy."""
     assert pids
     before = [(processor_time(pid), sleeps(pid)) for pid in pids]
@@ -83,7 +83,7 @@ def assert_asleep(pids, looks=LOOKS):
     used = [(now[0] - then[0]) / took for then, now in zip(before, after)]
     looked = [(now[1] - then[1]) / took for then, now in zip(before, after)]
     print(f"processor {max(used):.1%}, {max(looked):.0f} looks a second, of {len(pids)} threads the most")
-    assert max(used) < BUSY, used
+    assert max(used) < busy, used
     assert max(looked) < looks, looked
 
 
@@ -196,8 +196,8 @@ def test_the_demos_threads(ring, demo, wait, mode, how):
             assert_asleep(threads("semshare_demo/"))
             asleep_on(ring, semaphore, 4)
         else:
-            # A look at each tick at the most, until somebody takes the hints back.
-            assert_asleep(threads("semshare_demo/"), looks=5000)
+            # 64 looks, which cost something, then a tick of sleep, until the hints are used up: paced, though not idle.
+            assert_asleep(threads("semshare_demo/"), looks=2000, busy=0.9)
         stop_in_time(demo.stop if how == "stop" else demo.close, "semshare_demo/")
         if semaphore is not None:
             assert semctl(ring.semid, semaphore, GETNCNT) == 0
