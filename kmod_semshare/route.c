@@ -17,9 +17,11 @@
 #include <linux/completion.h>
 #include <linux/cred.h>
 #include <linux/fs.h>
+#include <linux/hashtable.h>
 #include <linux/kthread.h>
 #include <linux/miscdevice.h>
 #include <linux/module.h>
+#include <linux/mutex.h>
 #include <linux/nsproxy.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task.h>
@@ -70,6 +72,80 @@ struct operation {
 	int result;
 };
 
+/* ----------------------------------------------- kernel threads, by user */
+
+/*
+ * Kernel threads count against no limit of a process or a control group.  One
+ * caller waits for each, so a user's own limits bound them, but the system's
+ * limit on threads is made with one thread for each of a user's in mind.
+ */
+static unsigned int max_user_threads = 4096;
+module_param(max_user_threads, uint, 0644);
+MODULE_PARM_DESC(max_user_threads,
+		 "kernel threads that work at once for one user without CAP_SYS_RESOURCE (default 4096)");
+
+/* How many work for one user: exists while it is not 0. */
+struct user_threads {
+	struct hlist_node by_uid;
+	kuid_t uid;
+	unsigned int count;
+};
+
+static DEFINE_MUTEX(threads_mutex);
+static DEFINE_HASHTABLE(threads_by_uid, 6);
+
+static struct user_threads *user_threads_find(kuid_t uid)
+{
+	struct user_threads *threads;
+
+	lockdep_assert_held(&threads_mutex);
+	hash_for_each_possible(threads_by_uid, threads, by_uid, __kuid_val(uid)) {
+		if (uid_eq(threads->uid, uid))
+			return threads;
+	}
+	return NULL;
+}
+
+static int user_threads_add(kuid_t uid)
+{
+	struct user_threads *threads;
+	int error = 0;
+
+	mutex_lock(&threads_mutex);
+	threads = user_threads_find(uid);
+	if ((threads ? threads->count : 0) >= READ_ONCE(max_user_threads) &&
+	    !capable(CAP_SYS_RESOURCE)) {
+		error = -ENOMEM;
+		goto out;
+	}
+	if (!threads) {
+		threads = kzalloc(sizeof(*threads), GFP_KERNEL_ACCOUNT);
+		if (!threads) {
+			error = -ENOMEM;
+			goto out;
+		}
+		threads->uid = uid;
+		hash_add(threads_by_uid, &threads->by_uid, __kuid_val(uid));
+	}
+	threads->count++;
+out:
+	mutex_unlock(&threads_mutex);
+	return error;
+}
+
+static void user_threads_remove(kuid_t uid)
+{
+	struct user_threads *threads;
+
+	mutex_lock(&threads_mutex);
+	threads = user_threads_find(uid);
+	if (!--threads->count) {
+		hash_del(&threads->by_uid);
+		kfree(threads);
+	}
+	mutex_unlock(&threads_mutex);
+}
+
 /* ------------------------------------------------------------ who does it */
 
 static int operation_thread(void *data)
@@ -93,14 +169,22 @@ static int operation_thread(void *data)
  */
 static int carry_out_in_thread(struct operation *operation)
 {
+	kuid_t uid = current_uid();
 	struct task_struct *thread;
+	int error;
 
+	error = user_threads_add(uid);
+	if (error)
+		return error;
 	operation->cred = current_cred();
 	init_completion(&operation->begun);
 	init_completion(&operation->done);
 	thread = kthread_create(operation_thread, operation, "semshare/%d", task_pid_nr(current));
-	if (IS_ERR(thread))
-		return PTR_ERR(thread);
+	if (IS_ERR(thread)) {
+		/* To the caller -EAGAIN means that the semaphore is not to be had. */
+		error = PTR_ERR(thread) == -EAGAIN ? -ENOMEM : PTR_ERR(thread);
+		goto out;
+	}
 	get_task_struct(thread);
 	wake_up_process(thread);
 	wait_for_completion(&operation->begun);
@@ -108,7 +192,10 @@ static int carry_out_in_thread(struct operation *operation)
 	(void)wait_for_completion_interruptible(&operation->done);
 	kthread_stop(thread);
 	put_task_struct(thread);
-	return operation->result;
+	error = operation->result;
+out:
+	user_threads_remove(uid);
+	return error;
 }
 
 static int run(struct operation *operation)
@@ -172,7 +259,9 @@ static int route_semtimedop(void __user *argument)
 	if (!call.nsops)
 		return -EINVAL;
 	if (call.nsops > SOPS_FAST) {
-		operation.sops = kvmalloc_array(call.nsops, sizeof(*operation.sops), GFP_KERNEL);
+		/* The limit may be set to what no allocation can have. */
+		operation.sops = kvmalloc_array(call.nsops, sizeof(*operation.sops),
+						GFP_KERNEL | __GFP_NOWARN);
 		if (!operation.sops)
 			return -ENOMEM;
 	}
@@ -204,7 +293,7 @@ static int do_values(const struct operation *operation)
 static int route_values_of(struct operation *operation, void __user *user)
 {
 	size_t size = operation->count * sizeof(*operation->arg.array);
-	unsigned short *values = kvmalloc(size, GFP_KERNEL);
+	unsigned short *values = kvmalloc(size, GFP_KERNEL | __GFP_NOWARN);
 	int result;
 
 	if (!values)
@@ -306,7 +395,8 @@ static int route_semctl(void __user *argument)
 
 /*
  * A module that fails to load is freed even while a file of its is open, and
- * after this device there is more to come that can fail.
+ * after this device there is more to come that can fail: let nobody open it
+ * before.
  */
 static bool started;
 

@@ -5,12 +5,14 @@ argument, is what test_differential.py tries.
 
 import contextlib
 import errno
+import os
+import pathlib
 import signal
 import threading
 
 import kernel
 import pytest
-from kernel import GETALL, GETVAL, IPC_CREAT, IPC_NOWAIT, IPC_PRIVATE, IPC_RMID, SETVAL, Route, shorts
+from kernel import GETALL, GETNCNT, GETVAL, IPC_CREAT, IPC_NOWAIT, IPC_PRIVATE, IPC_RMID, SETVAL, Route, shorts
 
 system = kernel.SystemCalls()
 
@@ -23,8 +25,8 @@ def route(request):
 
 
 @contextlib.contextmanager
-def a_set(nsems=1, key=IPC_PRIVATE):
-    semid = system.semget(key, nsems, IPC_CREAT | 0o600)
+def a_set(nsems=1, mode=0o600):
+    semid = system.semget(IPC_PRIVATE, nsems, IPC_CREAT | mode)
     assert semid >= 0
     try:
         yield semid
@@ -121,3 +123,49 @@ def test_an_unknown_context_is_refused_and_nothing_done():
         assert route.semctl(semid, 0, SETVAL, 3) == -errno.EINVAL
         assert system.semctl(semid, 0, GETVAL) == 0
     route.close()
+
+
+def test_no_thread_is_told_apart_from_no_semaphore():
+    # EAGAIN would say that the semaphore is taken, and of a V nobody expects it at all.
+    most = pathlib.Path("/proc/sys/kernel/threads-max")
+    before = most.read_text()
+    route = Route(Route.KTHREAD)
+    with a_set() as semid:
+        try:
+            most.write_text("20")  # which are there already
+            assert route.semop(semid, [(0, 1)]) == -errno.ENOMEM
+        finally:
+            most.write_text(before)
+        assert route.semop(semid, [(0, 1)]) == 0
+        assert system.semctl(semid, 0, GETVAL) == 1
+    route.close()
+
+
+def test_a_user_has_so_many_threads_at_once_and_the_others_theirs():
+    limit = pathlib.Path("/sys/module/semshare/parameters/max_user_threads")
+    before = limit.read_text()
+
+    def sleepers_of(uid, semid, count):
+        """A process of that user, with threads asleep in a P each; what one call more answers."""
+
+        def sleep():
+            os.setuid(uid)
+            route = Route(Route.KTHREAD)
+            for _ in range(count):
+                threading.Thread(target=route.semop, args=(semid, [(0, -1)]), daemon=True).start()
+            assert kernel.eventually(lambda: system.semctl(semid, 0, GETNCNT) >= count)
+            return kernel.name_of(route.semop(semid, [(0, 0)]))
+
+        return kernel.in_child(sleep)
+
+    try:
+        limit.write_text("3")
+        sets = [a_set(mode=0o666) for _ in range(3)]
+        with sets[0] as one, sets[1] as another, sets[2] as third:
+            assert sleepers_of(65534, one, 3) == "-ENOMEM"
+            assert sleepers_of(65533, another, 2) == kernel.name_of(0)
+            assert sleepers_of(0, third, 5) == kernel.name_of(0)
+            # And given back when they ended.
+            assert sleepers_of(65534, one, 2) == kernel.name_of(0)
+    finally:
+        limit.write_text(before)

@@ -6,9 +6,15 @@
  * answer is the one that the system call would give.
  *
  * Each ioctl returns what the call returns: not negative, or -1 and errno.
- * EOPNOTSUPP is the one errno that no system call gives: SEM_UNDO with
- * SEMSHARE_ROUTE_KTHREAD, or a kernel that lacks a function
- * (SEMSHARE_IOC_FUNCTION says which).
+ * Where it differs from the system call:
+ *
+ * - EOPNOTSUPP, which no system call gives: SEM_UNDO with
+ *   SEMSHARE_ROUTE_KTHREAD, or a kernel that lacks a function
+ *   (SEMSHARE_IOC_FUNCTION says which).
+ * - ENOMEM with SEMSHARE_ROUTE_KTHREAD: no kernel thread is to be had, or as
+ *   many work for this user as the module parameter max_user_threads allows.
+ * - SETALL by the caller lends it a mapping and a file for the length of the
+ *   call: ENFILE, and ENOMEM where its address space is full.
  *
  * Credentials, IPC namespace and undo list are those that the caller has at the
  * call, never those with which the device was opened: the descriptor is worth
