@@ -5,6 +5,7 @@ import platform
 from pathlib import Path
 
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
 INCLUDE = ["kmod_semshare/include/uapi", "kmod_semshare/include"]
 FOLDERS = ("kmod_semshare/include", "semshare/native", "semshare/preload")
@@ -22,7 +23,20 @@ PRELOAD = Extension(
     extra_link_args=["-Wl,-z,defs", "-Wl,-z,now", "-Wl,-z,relro", "-Wl,-Bsymbolic", "-fno-lto"],
 )
 
+
+class BuildExtensions(build_ext):
+    """As ever, but the preload library does not take Python's own search path for libraries into other programs."""
+
+    def build_extension(self, ext):
+        linker = self.compiler.linker_so
+        if ext is PRELOAD:
+            self.compiler.linker_so = [word for word in linker if not word.startswith(("-Wl,-rpath", "-L"))]
+        super().build_extension(ext)
+        self.compiler.linker_so = linker
+
+
 setup(
+    cmdclass={"build_ext": BuildExtensions},
     cffi_modules=["semshare/_abi_build.py:builder"],
     ext_modules=[
         Extension(

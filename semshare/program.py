@@ -9,8 +9,8 @@ import os
 import shlex
 import stat
 import struct
-from collections.abc import Mapping
-from typing import BinaryIO, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import BinaryIO, NamedTuple, NoReturn
 
 NOT_EXECUTABLE, NOT_FOUND = 126, 127
 """Exit statuses by which a shell says so."""
@@ -34,11 +34,16 @@ ELFCLASS32, ELFCLASS64 = 1, 2
 ELFDATA2LSB = 1
 ET_EXEC, ET_DYN = 2, 3
 EM_386, EM_X86_64 = 3, 62
-PT_INTERP = 3
+PT_LOAD, PT_DYNAMIC, PT_INTERP = 1, 2, 3
+DT_NEEDED, DT_STRTAB = 1, 5
 
 # The members after e_ident.
 _FILE_HEADER = struct.Struct("<HHIQQQIHHHHHH")
 _PROGRAM_HEADER = struct.Struct("<IIQQQQQQ")
+_DYNAMIC = struct.Struct("<qQ")
+
+MAX_NAME, MAX_DYNAMIC = 4096, 1 << 16
+"""Bytes that are read of a name, and of a table, in a file that may say anything."""
 
 
 class Unroutable(Exception):
@@ -60,6 +65,19 @@ class Program(NamedTuple):
     arguments: list[bytes]
     """The first is the program's name."""
 
+    def execute(self, environment: Mapping[bytes, bytes]) -> NoReturn:
+        """Become it, as by execvp(): the shell gets what the kernel does not know how to run.
+
+        Raises:
+            OSError: as execve().
+        """
+        try:
+            os.execve(self.path, self.arguments, environment)
+        except OSError as error:
+            if error.errno != errno.ENOEXEC:
+                raise
+        os.execve(SHELL, [SHELL, self.path, *self.arguments[1:]], environment)
+
 
 def find(words: list[bytes], environment: Mapping[bytes, bytes]) -> Program:
     """The program that a shell would run for these words, if a preload library reaches it.
@@ -68,11 +86,10 @@ def find(words: list[bytes], environment: Mapping[bytes, bytes]) -> Program:
         Unroutable: there is none, or it does not.
     """
     path = _on_path(words[0], environment)
-    if _check(path, environment, 0):
-        return Program(path, words)
-    # Neither #! nor ELF: execvp() has the shell run it.
-    _check(SHELL, environment, 1)
-    return Program(SHELL, [SHELL, path, *words[1:]])
+    if not _check(path, environment, 0):
+        # Neither #! nor ELF. Unless somebody told the kernel what it is (binfmt_misc), the shell will have it.
+        _check(SHELL, environment, 1)
+    return Program(path, words)
 
 
 def _on_path(name: bytes, environment: Mapping[bytes, bytes]) -> bytes:
@@ -122,7 +139,7 @@ def _check(path: bytes, environment: Mapping[bytes, bytes], depth: int) -> bool:
             start = file.read(LINE_SIZE)
             if start.startswith(b"\x7fELF"):
                 _check_rights(path, status)
-                _check_elf(path, file)
+                _check_elf(path, file, environment)
                 return True
     except PermissionError as error:
         raise Unroutable(
@@ -132,10 +149,11 @@ def _check(path: bytes, environment: Mapping[bytes, bytes], depth: int) -> bool:
         raise Unroutable(f"{_text(path)}: {error.strerror}", NOT_EXECUTABLE) from error
     if not start.startswith(b"#!"):
         return False
-    words = start[2:].split(b"\n", 1)[0].strip(b" \t\0").split(None, 1)
-    if not words:
+    line = start[2:].split(b"\n", 1)[0].strip(b" \t\0").replace(b"\t", b" ")
+    interpreter, _, argument = line.partition(b" ")
+    argument = argument.strip(b" ")
+    if not interpreter:
         return False
-    interpreter, argument = words[0], words[1].strip(b" \t") if len(words) > 1 else b""
     try:
         if not _check(interpreter, environment, depth + 1):
             raise Unroutable(f"{_text(interpreter)}: is no program that the kernel can run", NOT_EXECUTABLE)
@@ -185,50 +203,93 @@ def _check_rights(path: bytes, status: os.stat_result) -> None:
     raise Unroutable(f"{_text(path)}: has file capabilities: {advice}")
 
 
-def _check_elf(path: bytes, file: BinaryIO) -> None:
+def _check_elf(path: bytes, file: BinaryIO, environment: Mapping[bytes, bytes]) -> None:
     """Refuse what is not for x86-64, 64 bit, with the GNU C library's loader.
 
     Raises:
         Unroutable: says which.
     """
     what = _text(path)
+    damaged = Unroutable(f"{what}: is a damaged ELF file", NOT_EXECUTABLE)
     advice = "semshare exec reaches dynamically linked 64-bit programs for x86-64"
     file.seek(0)
-    identity = file.read(16)
-    if len(identity) < 16:
-        raise Unroutable(f"{what}: is a damaged ELF file", NOT_EXECUTABLE)
-    (machine,) = struct.unpack("<H", file.read(4)[2:].ljust(2, b"\0"))
-    if identity[4] == ELFCLASS32:
+    start = file.read(16 + _FILE_HEADER.size)
+    if len(start) < 20:
+        raise damaged
+    bits, order = start[4:6]
+    (machine,) = struct.unpack_from("<H", start, 18)
+    if bits == ELFCLASS32:
         kind = "is an x32 program" if machine == EM_X86_64 else "is a 32-bit program"
         raise Unroutable(f"{what}: {kind}: {advice}")
-    if identity[4] != ELFCLASS64 or identity[5] != ELFDATA2LSB or machine != EM_X86_64:
+    if bits != ELFCLASS64 or order != ELFDATA2LSB or machine != EM_X86_64:
         raise Unroutable(f"{what}: is for another machine: {advice}")
-
-    file.seek(16)
-    header = file.read(_FILE_HEADER.size)
-    if len(header) < _FILE_HEADER.size:
-        raise Unroutable(f"{what}: is a damaged ELF file", NOT_EXECUTABLE)
-    kind, _, _, _, table, _, _, _, size, number, _, _, _ = _FILE_HEADER.unpack(header)
+    if len(start) < 16 + _FILE_HEADER.size:
+        raise damaged
+    kind, _, _, _, table, _, _, _, size, number, _, _, _ = _FILE_HEADER.unpack_from(start, 16)
     if kind not in (ET_EXEC, ET_DYN) or (number and size != _PROGRAM_HEADER.size):
         raise Unroutable(f"{what}: is an ELF file but no program", NOT_EXECUTABLE)
-    file.seek(table)
-    headers = file.read(number * size)
+    headers = _read(file, table, number * size)
     if len(headers) < number * size:
-        raise Unroutable(f"{what}: is a damaged ELF file", NOT_EXECUTABLE)
-    for type_, _, offset, _, _, length, _, _ in _PROGRAM_HEADER.iter_unpack(headers):
-        if type_ == PT_INTERP:
-            file.seek(offset)
-            loader = file.read(min(length, 4096)).rstrip(b"\0")
-            if os.path.basename(loader) != LOADER:
-                raise Unroutable(
-                    f"{what}: its loader is {_text(loader)}, not that of the GNU C library ({LOADER.decode()}), which "
-                    "the preload library is made for; run a build for that library"
-                )
-            return
-    raise Unroutable(
-        f"{what}: is statically linked{' (static-pie)' if kind == ET_DYN else ''}, so no preload library gets into it; "
-        "link it dynamically"
-    )
+        raise damaged
+    parts = [_Part(*each) for each in _PROGRAM_HEADER.iter_unpack(headers)]
+    interpreters = [part for part in parts if part.type == PT_INTERP]
+    if not interpreters:
+        if os.path.basename(os.path.realpath(path)) == LOADER:
+            raise Unroutable(f"{what}: is the loader, which is no program; name the one that it is to load")
+        raise Unroutable(
+            f"{what}: is statically linked{' (static-pie)' if kind == ET_DYN else ''}, so no preload library gets into "
+            "it; link it dynamically"
+        )
+    loader = _read(file, interpreters[0].offset, min(interpreters[0].file_size, MAX_NAME)).rstrip(b"\0")
+    if os.path.basename(loader) != LOADER:
+        raise Unroutable(
+            f"{what}: its loader is {_text(loader)}, not that of the GNU C library ({LOADER.decode()}), which the "
+            "preload library is made for; run a build for that library"
+        )
+    for library in _needed(file, parts):
+        if library.startswith(b"libasan.so") and b"libasan.so" not in environment.get(b"LD_PRELOAD", b""):
+            name = _text(library)
+            raise Unroutable(
+                f"{what}: was built with AddressSanitizer, whose library must come before all others: set "
+                f"LD_PRELOAD={name} (gcc -print-file-name={name} says where it is); ours will come behind it"
+            )
+
+
+class _Part(NamedTuple):
+    """A program header."""
+
+    type: int
+    flags: int
+    offset: int
+    address: int
+    physical: int
+    file_size: int
+    memory_size: int
+    alignment: int
+
+
+def _needed(file: BinaryIO, parts: list[_Part]) -> Iterator[bytes]:
+    """The libraries that a program names (DT_NEEDED); none if it is damaged, which the loader will find out."""
+    entries: list[tuple[int, int]] = []
+    for part in parts:
+        if part.type == PT_DYNAMIC:
+            raw = _read(file, part.offset, min(part.file_size, MAX_DYNAMIC))
+            entries = list(_DYNAMIC.iter_unpack(raw[: len(raw) // _DYNAMIC.size * _DYNAMIC.size]))
+    strings = next((value for tag, value in entries if tag == DT_STRTAB), 0)
+    for part in parts:
+        if part.type == PT_LOAD and part.address <= strings < part.address + part.file_size:
+            start = part.offset + strings - part.address
+            for tag, value in entries:
+                if tag == DT_NEEDED:
+                    yield _read(file, start + value, MAX_NAME).split(b"\0", 1)[0]
+
+
+def _read(file: BinaryIO, offset: int, size: int) -> bytes:
+    """What is there, no more than the file has; nothing at a place that no file has."""
+    if offset >= 1 << 62:
+        return b""
+    file.seek(offset)
+    return file.read(size)
 
 
 def _text(path: bytes) -> str:

@@ -31,8 +31,10 @@ BUILDS = {
     "libearly.so": ["-DEARLY", *LIBRARY, "-Wl,-soname,libearly.so"],
     "libwrapper.so": ["-DWRAPPER", *LIBRARY],
     "deep/libdeep.so": LIBRARY,
+    "libsecond.so": LIBRARY,
     "libplugin.so": [*LIBRARY, "-Wl,-rpath,$ORIGIN/deep,--enable-new-dtags"],
     "program": PROGRAM,
+    "program-asan": [*PROGRAM, "-fsanitize=address"],
     "program-early": [*PROGRAM, "-Wl,--no-as-needed", "{}/libearly.so", "-Wl,-rpath,$ORIGIN"],
 }
 

@@ -80,7 +80,9 @@ def command(stats: bool, json_file: Path | None, context: str, words: tuple[str,
         status = _run(found, route.environment(before, library, context, counters.path))
         counts = counters.read()
     if stats:
-        _show(counts, context)
+        # Whether somebody reads it or not: how the program ended is still to be told.
+        with contextlib.suppress(OSError):
+            _show(counts, context)
     if json_file is not None:
         json_file.write_text(json.dumps({"context": context, **counts.as_dict()}) + "\n")
     if not counts.images:
@@ -97,7 +99,7 @@ def _execute(found: Program, environment: dict[bytes, bytes]) -> NoReturn:
     for number in _RESTORED:
         signal.signal(number, signal.SIG_DFL)
     try:
-        os.execve(found.path, found.arguments, environment)
+        found.execute(environment)
     except OSError as error:
         status = program.NOT_FOUND if isinstance(error, FileNotFoundError) else program.NOT_EXECUTABLE
         _end(f"{os.fsdecode(found.path)}: {error.strerror}", status)
@@ -200,5 +202,6 @@ def _show(counts: Counts, context: str) -> None:
     if counts.commands:
         console.print("semctl: " + ", ".join(f"{name} {number:,}" for name, number in sorted(counts.commands.items())))
     if counts.unsupported:
-        why = " (SEM_UNDO in a kernel thread)" if context == "kthread" else ""
-        console.print(f"refused with EOPNOTSUPP{why}: {counts.unsupported:,}")
+        why = "a function that this kernel lacks: semshare doctor"
+        why = f"SEM_UNDO in a kernel thread, or {why}" if context == "kthread" else why
+        console.print(f"refused with EOPNOTSUPP ({why}): {counts.unsupported:,}")

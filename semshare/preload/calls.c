@@ -17,7 +17,8 @@
 	"/dev, the module gone?): its calls are made as system calls\n"
 #define NO_UNDO_LINE \
 	"semshare: exec: EOPNOTSUPP: a kernel thread cannot make an operation with SEM_UNDO, which is undone when a process " \
-	"ends: run this program without --context kthread (if it uses no SEM_UNDO: semshare doctor)\n"
+	"ends: run this program without --context kthread (if it uses no SEM_UNDO, this kernel lacks a function: semshare " \
+	"doctor)\n"
 #define UNSUPPORTED_LINE \
 	"semshare: exec: EOPNOTSUPP: the module does not find a function that this call needs in this kernel: semshare doctor\n"
 
@@ -34,10 +35,13 @@ struct call {
 	void *argument;
 };
 
-static __u32 context_wanted;
+static __u32 context;
 static __u32 not_routed_told;
 
-/* In a constructor, or before, when another library's constructor calls; twice at the same time does no harm. */
+/*
+ * In a constructor, or before, when another library's constructor calls; twice at the same time does no harm.  Who calls
+ * before the C library has the environment, as sanitizers do, is served without, and it is looked for again.
+ */
 void preload_setup(void)
 {
 	static bool ready;
@@ -45,18 +49,14 @@ void preload_setup(void)
 
 	if (__atomic_load_n(&ready, __ATOMIC_ACQUIRE))
 		return;
+	lookup_setup();
+	if (!environ)
+		return;
 	message_setup();
 	wanted = environment_value(PRELOAD_CONTEXT_VARIABLE);
-	context_wanted = wanted && text_equal(wanted, "kthread") ? SEMSHARE_ROUTE_KTHREAD : SEMSHARE_ROUTE_CALLER;
+	context = wanted && text_equal(wanted, "kthread") ? SEMSHARE_ROUTE_KTHREAD : SEMSHARE_ROUTE_CALLER;
 	counters_setup();
-	lookup_setup();
 	__atomic_store_n(&ready, true, __ATOMIC_RELEASE);
-}
-
-static __u32 context(void)
-{
-	preload_setup();
-	return context_wanted;
 }
 
 __attribute__((constructor)) static void construct(void)
@@ -107,7 +107,6 @@ static long carry_out(const struct call *call)
 	bool was;
 	long result;
 
-	preload_setup();
 	count_process();
 	result = routed(call, &was);
 	if (!was) {
@@ -120,8 +119,8 @@ static long carry_out(const struct call *call)
 		count(&counters()->failed[call->kind], 1);
 		if (result == -EOPNOTSUPP) {
 			count(&counters()->unsupported, 1);
-			if (first_time(&counters()->kthread_told))
-				message_write(context() == SEMSHARE_ROUTE_KTHREAD ? NO_UNDO_LINE : UNSUPPORTED_LINE);
+			if (first_time(&counters()->unsupported_told))
+				message_write(context == SEMSHARE_ROUTE_KTHREAD ? NO_UNDO_LINE : UNSUPPORTED_LINE);
 		}
 	}
 	return result;
@@ -157,7 +156,7 @@ static long do_semget(int entry, int key, int nsems, int flags)
 static long do_semtimedop(int kind, int entry, int semid, unsigned long sops, unsigned int nsops, unsigned long timeout)
 {
 	struct semshare_route_semtimedop argument = {
-		.semid = semid, .nsops = nsops, .sops = sops, .timeout = timeout, .context = context(),
+		.semid = semid, .nsops = nsops, .sops = sops, .timeout = timeout, .context = context,
 	};
 	struct call call = {
 		.kind = kind, .entry = entry, .number = SYS_semtimedop,
@@ -171,7 +170,7 @@ static long do_semtimedop(int kind, int entry, int semid, unsigned long sops, un
 static long do_semctl(int entry, int semid, int semnum, int command, unsigned long arg)
 {
 	struct semshare_route_semctl argument = {
-		.semid = semid, .semnum = semnum, .cmd = command, .context = context(), .arg = arg,
+		.semid = semid, .semnum = semnum, .cmd = command, .context = context, .arg = arg,
 	};
 	struct call call = {
 		.kind = PRELOAD_SEMCTL, .entry = entry, .number = SYS_semctl,
@@ -182,18 +181,23 @@ static long do_semctl(int entry, int semid, int semnum, int command, unsigned lo
 	return answer(carry_out(&call));
 }
 
+/* Each entry sees to it that the library is set up: another one's constructor may be the first to call. */
+
 EXPORTED int semget(int key, int nsems, int flags)
 {
+	preload_setup();
 	return (int)do_semget(PRELOAD_BY_LIBC, key, nsems, flags);
 }
 
 EXPORTED int semop(int semid, struct sembuf *sops, size_t nsops)
 {
+	preload_setup();
 	return (int)do_semtimedop(PRELOAD_SEMOP, PRELOAD_BY_LIBC, semid, (unsigned long)sops, (unsigned int)nsops, 0);
 }
 
 EXPORTED int semtimedop(int semid, struct sembuf *sops, size_t nsops, const struct timespec *timeout)
 {
+	preload_setup();
 	return (int)do_semtimedop(PRELOAD_SEMTIMEDOP, PRELOAD_BY_LIBC, semid, (unsigned long)sops, (unsigned int)nsops,
 				  (unsigned long)timeout);
 }
@@ -207,6 +211,7 @@ EXPORTED int semctl(int semid, int semnum, int command, ...)
 	va_start(list, command);
 	arg = va_arg(list, unsigned long);
 	va_end(list);
+	preload_setup();
 	return (int)do_semctl(PRELOAD_BY_LIBC, semid, semnum, command, arg);
 }
 
@@ -214,6 +219,7 @@ EXPORTED int semctl(int semid, int semnum, int command, ...)
 long syscall_of_semaphores(long number, long a, long b, long c, long d);
 long syscall_of_semaphores(long number, long a, long b, long c, long d)
 {
+	preload_setup();
 	switch ((int)number) {
 	case SYS_semget:
 		return do_semget(PRELOAD_BY_SYSCALL, (int)a, (int)b, (int)c);

@@ -31,13 +31,13 @@
 
 struct preload_counters {
 	__u32 magic;
-	__u32 kthread_told;		/* not 0: the line on EOPNOTSUPP has been written */
+	__u32 unsupported_told;		/* not 0: the line on EOPNOTSUPP has been written */
 	__u64 routed[8];		/* [entry * PRELOAD_CALLS + call]: through the module */
 	__u64 failed[4];		/* [call]: of those, that ended with an errno */
 	__u64 not_routed[4];		/* [call]: made as system calls, the device was not to be had */
 	__u64 commands[22];		/* [cmd]: of the routed semctl */
 	__u64 unsupported;		/* of the failed: EOPNOTSUPP */
-	__u64 processes;		/* that made a call */
+	__u64 processes;		/* that made a call; a child of vfork() counts as its parent */
 	__u64 images;			/* programs started with the library in them */
 };
 

@@ -60,7 +60,10 @@ static int open_again(int lost)
 	 * If it can be had, the number that was lost: a child of vfork() has a table of its own and our memory, so
 	 * what it notes is the parent's descriptor as well.
 	 */
-	high = kernel_call3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, lost >= 0 ? lost : high_number());
+	high = lost >= 0 ? kernel_call3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, lost) : -EINVAL;
+	/* Or none as high is allowed any more. */
+	if (high < 0)
+		high = kernel_call3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, high_number());
 	if (high >= 0) {
 		kernel_call3(SYS_close, fd, 0, 0);
 		fd = high;

@@ -30,35 +30,51 @@ typedef void *versioned_lookup_function(void *handle, const char *name, const ch
 
 extern ElfW(Dyn) _DYNAMIC[] HIDDEN;
 
-/* What the stubs jump to: the next function of that name behind us. */
+/*
+ * What the stubs jump to: the next function of that name behind us, or the C library's own.  There are two of each stub,
+ * for a library that wraps a function is behind us and may ask for the C library's: given a stub that jumps to the next,
+ * which is his, he would call himself for ever.
+ */
 HIDDEN void *next_syscall, *next_dlopen, *next_dlmopen, *next_dlsym, *next_dlvsym;
-/* And the C library's, if somebody wrapped it. */
-HIDDEN void *libc_syscall;
+HIDDEN void *libc_syscall, *libc_dlopen, *libc_dlmopen, *libc_dlsym, *libc_dlvsym;
 
-/* stubs.c */
-long raw_syscall(long number, ...);
-long syscall_before_libc(long number, ...);
-void *nothing(void);
+/* calls.c and stubs.c. Only their addresses are wanted here. */
+typedef void function(void);
+function semget, semop, semtimedop, semctl;
+function syscall_before_libc, dlopen_before_libc, dlmopen_before_libc, dlsym_before_libc, dlvsym_before_libc;
+function raw_syscall, nothing;
 
-/* A function that we stand before, and ours. */
+/**
+ * struct place - a function that we stand before
+ * @name: its name
+ * @libc: the C library's
+ * @ours: what is to be had in its place
+ * @next: where the stub that everybody sees jumps to, NULL for one that jumps nowhere
+ * @libc_next: where @ours jumps to
+ * @otherwise: what they are if nobody has such a function
+ */
 struct place {
 	const char *name;
 	void *libc;
-	void *ours;
+	function *ours;
+	void **next;
+	void **libc_next;
+	function *otherwise;
 };
 
 static struct place places[] = {
-	{ "semget", NULL, NULL },
-	{ "semop", NULL, NULL },
-	{ "semtimedop", NULL, NULL },
-	{ "semctl", NULL, NULL },
-	{ "syscall", NULL, NULL },
+	{ "semget", NULL, semget, NULL, NULL, NULL },
+	{ "semop", NULL, semop, NULL, NULL, NULL },
+	{ "semtimedop", NULL, semtimedop, NULL, NULL, NULL },
+	{ "semctl", NULL, semctl, NULL, NULL, NULL },
+	{ "syscall", NULL, syscall_before_libc, &next_syscall, &libc_syscall, raw_syscall },
+	{ "dlopen", NULL, dlopen_before_libc, &next_dlopen, &libc_dlopen, nothing },
+	{ "dlmopen", NULL, dlmopen_before_libc, &next_dlmopen, &libc_dlmopen, nothing },
+	{ "dlsym", NULL, dlsym_before_libc, &next_dlsym, &libc_dlsym, nothing },
+	{ "dlvsym", NULL, dlvsym_before_libc, &next_dlvsym, &libc_dlvsym, nothing },
 };
 
-int semget(int key, int nsems, int flags);
-int semop(int semid, void *sops, size_t nsops);
-int semtimedop(int semid, void *sops, size_t nsops, const void *timeout);
-int semctl(int semid, int semnum, int command, ...);
+#define PLACES	(sizeof(places) / sizeof(places[0]))
 
 /* ------------------------------------------------------- the loader's objects */
 
@@ -124,15 +140,16 @@ static void *defined(const struct link_map *map, const char *name)
 	return found;
 }
 
-static void *next(const struct link_map *ours, const char *name, void *otherwise)
+/* The function of that name that comes behind an object. */
+static void *defined_behind(const struct link_map *map, const char *name)
 {
-	for (const struct link_map *map = ours ? ours->l_next : NULL; map; map = map->l_next) {
-		void *found = defined(map, name);
+	void *found = NULL;
 
-		if (found)
-			return found;
+	while (map && !found) {
+		map = map->l_next;
+		found = map ? defined(map, name) : NULL;
 	}
-	return otherwise;
+	return found;
 }
 
 void lookup_setup(void)
@@ -145,28 +162,25 @@ void lookup_setup(void)
 		else if (!libc && is_libc(map))
 			libc = map;
 	}
-	next_syscall = next(ours, "syscall", raw_syscall);
-	next_dlopen = next(ours, "dlopen", nothing);
-	next_dlmopen = next(ours, "dlmopen", nothing);
-	next_dlsym = next(ours, "dlsym", nothing);
-	next_dlvsym = next(ours, "dlvsym", nothing);
+	for (size_t i = 0; i < PLACES; i++) {
+		struct place *place = &places[i];
+		void *behind;
 
-	places[0].ours = semget;
-	places[1].ours = semop;
-	places[2].ours = semtimedop;
-	places[3].ours = semctl;
-	/* Not the one that jumps to the next behind us: that one may be a wrapper, which asks for the C library's here. */
-	places[4].ours = syscall_before_libc;
-	for (size_t i = 0; libc && i < sizeof(places) / sizeof(places[0]); i++)
-		places[i].libc = defined(libc, places[i].name);
-	libc_syscall = places[4].libc ? places[4].libc : raw_syscall;
+		place->libc = libc ? defined(libc, place->name) : NULL;
+		if (!place->next)
+			continue;
+		behind = defined_behind(ours, place->name);
+		*place->next = behind ? behind : (void *)place->otherwise;
+		*place->libc_next = place->libc ? place->libc : *place->next;
+	}
 }
 
 /* ----------------------------------------------------------- who asks for what */
 
 struct search {
 	const void *caller;
-	bool found;
+	const char *name;	/* of the object that the caller's code belongs to, as the loader has it */
+	ElfW(Addr) base;
 	bool before_us;
 };
 
@@ -182,48 +196,57 @@ static int look_at(struct dl_phdr_info *info, size_t size, void *data)
 		if (part->p_type != PT_LOAD)
 			continue;
 		if ((ElfW(Addr))_DYNAMIC - start < part->p_memsz)
+			search->before_us = false;
+		if ((ElfW(Addr))search->caller - start < part->p_memsz) {
+			search->name = info->dlpi_name;
+			search->base = info->dlpi_addr;
 			return 1;
-		if ((ElfW(Addr))search->caller - start < part->p_memsz)
-			search->before_us = true;
+		}
 	}
-	return search->before_us;
+	return 0;
 }
 
-/* Whether the code at an address belongs to an object that is searched before this one. */
-static bool is_before_us(const void *caller)
+/*
+ * What a caller is to have who asks for what comes behind him; NULL: what he gets without us.  Before us are the program
+ * and what was preloaded before: they get ours by themselves, or a wrapper between.  Behind us it is the C library's
+ * that must be replaced, and nothing else.
+ */
+static void *behind_caller(const struct place *place, const void *caller)
 {
-	struct search search = { .caller = caller };
+	struct search search = { .caller = caller, .before_us = true };
+	const struct link_map *map = _r_debug.r_map;
+	void *found;
 
 	dl_iterate_phdr(look_at, &search);
-	return search.before_us;
+	if (search.name && search.before_us)
+		return NULL;
+	while (map && !(map->l_name == search.name && map->l_addr == search.base))
+		map = map->l_next;
+	/* An object that was loaded later has the C library behind it by its own needs, wherever that is in the list. */
+	found = defined_behind(map, place->name);
+	return !found || found == place->libc ? (void *)place->ours : NULL;
 }
 
 /* What dlsym(), or with a version dlvsym(), is to answer; NULL: what it would answer without us. */
 HIDDEN void *lookup(void *handle, const char *name, const char *version, const void *caller)
 {
-	struct place *place = NULL;
+	const struct place *place = NULL;
 	void *found;
 
 	preload_setup();
-	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++)
+	for (size_t i = 0; i < PLACES; i++)
 		if (text_equal(places[i].name, name))
 			place = &places[i];
 	if (!place || !place->libc)
 		return NULL;
-	if (handle == RTLD_DEFAULT) {
-		/* With a version, which ours have not: the C library's is found, unless the program has its own. */
-		if (!version)
-			return NULL;
-	} else if (handle == RTLD_NEXT) {
-		/*
-		 * One behind us would get the C library's. syscall() he may have: he is a wrapper of it, to which we
-		 * may jump, and what is ours does not come to him.
-		 */
-		if (place->ours == syscall_before_libc || is_before_us(caller))
-			return NULL;
-		return place->ours;
-	}
-	found = version ? ((versioned_lookup_function *)next_dlvsym)(handle, name, version)
-			: ((lookup_function *)next_dlsym)(handle, name);
-	return found == place->libc ? place->ours : NULL;
+	if (handle == RTLD_NEXT)
+		return version && !((versioned_lookup_function *)libc_dlvsym)(RTLD_DEFAULT, name, version)
+			       ? NULL
+			       : behind_caller(place, caller);
+	/* Ours is found, but by one who wants a version: it has none. */
+	if (handle == RTLD_DEFAULT && !version)
+		return NULL;
+	found = version ? ((versioned_lookup_function *)libc_dlvsym)(handle, name, version)
+			: ((lookup_function *)libc_dlsym)(handle, name);
+	return found == place->libc ? (void *)place->ours : NULL;
 }

@@ -5,6 +5,7 @@
  * stop the program or kill it, where nobody reads.
  */
 #include <asm/poll.h>
+#include <asm/signal.h>
 #include <asm/stat.h>
 #include <stdbool.h>
 
@@ -24,6 +25,8 @@ void message_setup(void)
 void message_write(const char *line)
 {
 	struct pollfd ready = { .fd = STANDARD_ERROR, .events = POLLOUT };
+	const sigset_t background = 1UL << (SIGTTOU - 1);
+	sigset_t before;
 	struct stat now;
 	long length = 0;
 
@@ -34,5 +37,8 @@ void message_write(const char *line)
 		return;
 	while (line[length])
 		length++;
+	/* A terminal may stop who writes to it from the background. */
+	kernel_call4(SYS_rt_sigprocmask, SIG_BLOCK, &background, &before, sizeof(before));
 	kernel_call3(SYS_write, STANDARD_ERROR, line, length);
+	kernel_call4(SYS_rt_sigprocmask, SIG_SETMASK, &before, 0, sizeof(before));
 }

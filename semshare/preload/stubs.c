@@ -88,8 +88,8 @@ __asm__(FUNCTION("nothing", US("nothing"))
 	END("nothing"));
 
 /* RTLD_DEEPBIND, 8, would have a library's calls go past this one to the C library. */
-#define LOADING(name, flags, target) \
-	__asm__(FUNCTION(name, EVERYBODY) \
+#define LOADING(name, visibility, flags, target) \
+	__asm__(FUNCTION(name, visibility) \
 		"and $~8, " flags "\n" \
 		"cmpq $0, " target "(%rip)\n" \
 		"jne 1f\n" \
@@ -99,12 +99,14 @@ __asm__(FUNCTION("nothing", US("nothing"))
 		"1: jmp *" target "(%rip)\n" \
 		END(name))
 
-LOADING("dlopen", "%esi", "next_dlopen");
-LOADING("dlmopen", "%edx", "next_dlmopen");
+LOADING("dlopen", EVERYBODY, "%esi", "next_dlopen");
+LOADING("dlmopen", EVERYBODY, "%edx", "next_dlmopen");
+LOADING("dlopen_before_libc", US("dlopen_before_libc"), "%esi", "libc_dlopen");
+LOADING("dlmopen_before_libc", US("dlmopen_before_libc"), "%edx", "libc_dlmopen");
 
 /* The third argument, the version, is dlvsym()'s only. The return address lies above what KEEP put on the stack. */
-#define LOOKING_UP(name, version, target) \
-	__asm__(FUNCTION(name, EVERYBODY) \
+#define LOOKING_UP(name, visibility, version, target) \
+	__asm__(FUNCTION(name, visibility) \
 		KEEP \
 		version \
 		"mov 24(%rsp), %rcx\n" \
@@ -116,5 +118,7 @@ LOADING("dlmopen", "%edx", "next_dlmopen");
 		"1: ret\n" \
 		END(name))
 
-LOOKING_UP("dlsym", "xor %edx, %edx\n", "next_dlsym");
-LOOKING_UP("dlvsym", "", "next_dlvsym");
+LOOKING_UP("dlsym", EVERYBODY, "xor %edx, %edx\n", "next_dlsym");
+LOOKING_UP("dlvsym", EVERYBODY, "", "next_dlvsym");
+LOOKING_UP("dlsym_before_libc", US("dlsym_before_libc"), "xor %edx, %edx\n", "libc_dlsym");
+LOOKING_UP("dlvsym_before_libc", US("dlvsym_before_libc"), "", "libc_dlvsym");

@@ -196,9 +196,47 @@ def test_a_script_is_judged_by_its_interpreter(tmp_path):
         found(script(loop, f"#!{loop}\n"))
 
 
-def test_a_file_that_is_no_script_is_the_shells_to_run(tmp_path):
-    path = script(tmp_path / "commands", "exit 0\n")
-    assert found(path, "a") == ("/bin/sh", ["/bin/sh", path, "a"])
+def test_a_file_that_the_kernel_does_not_run_is_the_shells_to_run(tmp_path):
+    path = script(tmp_path / "commands", 'echo "$0-$1"; exit 5\n')
+    assert found(path, "a") == (path, [path, "a"])
+    ended = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "from semshare import route; route.check = lambda: None\nimport sys, semshare.cli\n"
+            "semshare.cli.main(['exec', '--', *sys.argv[1:]])",
+            path,
+            "a",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+    )
+    assert (ended.returncode, ended.stdout) == (5, f"{path}-a\n"), ended.stderr
+
+
+def test_only_spaces_and_tabs_separate_an_interpreter_from_its_argument(tmp_path):
+    with pytest.raises(Unroutable) as refused:
+        found(script(tmp_path / "script", "#!/bin/sh\r\n"))
+    assert refused.value.status == 127 and r"/bin/sh\r" in str(refused.value).replace("\r", r"\r")
+
+
+def test_the_loader_itself_is_named(tmp_path):
+    loader = "/lib64/ld-linux-x86-64.so.2"
+    with pytest.raises(Unroutable, match="is the loader"):
+        found(loader, "/bin/true")
+
+
+def test_a_program_with_a_sanitizer_that_must_be_first_is_told_what_to_set(programs):
+    """What its library checks at the start is whether anything comes before it."""
+    path = str(programs / "program-asan")
+    with pytest.raises(Unroutable, match=r"LD_PRELOAD=libasan\.so"):
+        found(path)
+    assert found(path, LD_PRELOAD="/usr/lib/libasan.so.8") == (path, [path])
+    libasan = subprocess.run(["gcc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True).stdout
+    ran = run([path, "timeouts", "asked_for"], variables={"LD_PRELOAD": os.path.realpath(libasan.strip())})
+    assert ran.status == 0, ran.errors
+    assert ran.counts.not_routed + ran.counts.routed > 0
 
 
 # ---------------------------------------------------------------------------------------------------- the environment
@@ -312,12 +350,12 @@ def test_a_standard_error_that_nobody_reads_does_not_kill(programs):
 def test_libraries_however_they_are_loaded_come_to_us(programs):
     ran = run([str(programs / "program"), "loaded_libraries", str(programs)])
     assert ran.status == 0, ran.errors
-    # Set, three looks by three libraries, removed. One that goes past would not be counted.
+    # Set, looked at in five ways, removed. One that goes past would not be counted.
     assert {name: number.not_routed for name, number in ran.counts.calls.items()} == {
         "semget": 1,
         "semop": 0,
         "semtimedop": 0,
-        "semctl": 5,
+        "semctl": 7,
     }
 
 
@@ -421,6 +459,7 @@ def test_the_library_needs_little():
         "libc.so.6",
         "ld-linux-x86-64.so.2",
     }
+    assert "RUNPATH" not in needed and "RPATH" not in needed
     symbols = subprocess.run(["nm", "-D", path], capture_output=True, text=True, check=True).stdout.split("\n")
     wanted = {line.split()[-1].split("@")[0] for line in symbols if " U " in line}
     assert wanted <= {"__errno_location", "environ", "__environ", "_r_debug", "dl_iterate_phdr"}

@@ -692,7 +692,14 @@ static void closed_descriptor(void)
 	CHECK(dup2(open("/dev/null", O_RDWR), number) == number);
 	GIVES(operate(semid, 0, 1, 0), 0);
 	CHECK(!fstat(number, &after) && S_ISCHR(after.st_mode));
-	GIVES(semctl(semid, 0, GETVAL), 7);
+	/* No number as high is allowed any more: not a low one for that, which the program may count on. */
+	CHECK(!setrlimit(RLIMIT_NOFILE, &(struct rlimit){ 64, 64 }));
+	number = device_number();
+	if (number >= 0)
+		close(number);
+	GIVES(operate(semid, 0, 1, 0), 0);
+	CHECK(number < 0 || device_number() >= 40);
+	GIVES(semctl(semid, 0, GETVAL), 8);
 	removed(semid);
 }
 
@@ -849,6 +856,7 @@ static void asked_for(void)
 {
 	static const char *const names[] = { "semget", "semop", "semtimedop", "semctl" };
 	void *libc_handle = dlopen("libc.so.6", RTLD_LAZY), *self = dlopen(NULL, RTLD_LAZY);
+	void *(*look)(void *, const char *), *(*look_version)(void *, const char *, const char *);
 	int (*value)(int, int, int, ...);
 	long (*call)(long, ...);
 	int semid = own_set(1);
@@ -864,6 +872,10 @@ static void asked_for(void)
 		CHECK(dlvsym(RTLD_DEFAULT, names[i], i == 2 ? "GLIBC_2.3.3" : "GLIBC_2.2.5") == here);
 		CHECK(!dlvsym(libc_handle, names[i], "GLIBC_2.99") && dlerror());
 	}
+	look = (void *(*)(void *, const char *))dlsym(libc_handle, "dlsym");
+	look_version = (void *(*)(void *, const char *, const char *))look(libc_handle, "dlvsym");
+	CHECK(look(libc_handle, "semop") == dlsym(RTLD_DEFAULT, "semop"));
+	CHECK(look_version(libc_handle, "semop", "GLIBC_2.2.5") == dlsym(RTLD_DEFAULT, "semop"));
 	value = (int (*)(int, int, int, ...))dlsym(libc_handle, "semctl");
 	GIVES(value(semid, 0, SETVAL, 4), 0);
 	call = (long (*)(long, ...))dlsym(libc_handle, "syscall");
@@ -881,11 +893,12 @@ static void asked_for(void)
 	removed(semid);
 }
 
-/* libplugin.so and, where only that one's RUNPATH leads, deep/libdeep.so. */
+/* libplugin.so, libsecond.so and, where only that one's RUNPATH leads, deep/libdeep.so. */
 static void loaded_libraries(const char *folder)
 {
-	void *(*load)(const char *, int), *(*next)(const char *), *plugin, *deep;
+	void *(*load)(const char *, int), *(*direct)(const char *, int), *(*next)(const char *), *plugin, *deep, *second;
 	int (*value)(int), (*control)(int, int, int, ...);
+	long (*call)(long, ...);
 	int semid = own_set(1);
 	char path[PATH_MAX];
 
@@ -905,7 +918,17 @@ static void loaded_libraries(const char *folder)
 	next = (void *(*)(const char *))dlsym(deep, "library_next");
 	control = (int (*)(int, int, int, ...))next("semctl");
 	GIVES(control(semid, 0, GETVAL), 9);
-	CHECK(next("syscall") && next("getpid") == dlsym(RTLD_DEFAULT, "getpid") && !next("library_value"));
+	call = (long (*)(long, ...))next("syscall");
+	GIVES(call(SYS_semctl, semid, 0, GETVAL, 0), 9);
+	GIVES(call(SYS_getpid), getpid());
+	CHECK(next("getpid") == dlsym(RTLD_DEFAULT, "getpid") && !next("library_value"));
+	/* By the C library's own dlopen(), asked for by name. */
+	direct = (void *(*)(const char *, int))dlsym(dlopen("libc.so.6", RTLD_LAZY), "dlopen");
+	snprintf(path, sizeof(path), "%s/libsecond.so", folder);
+	second = direct(path, RTLD_NOW | RTLD_DEEPBIND);
+	CHECK(second);
+	value = (int (*)(int))dlsym(second, "library_value");
+	GIVES(value(semid), 9);
 	removed(semid);
 }
 

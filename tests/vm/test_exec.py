@@ -147,7 +147,7 @@ def test_libraries_are_reached_however_they_come(programs, context):
     """RTLD_DEEPBIND, a search path of their own, constructors before ours, wrappers of the calls."""
     ran = run([str(programs / "program"), "loaded_libraries", str(programs)], context)
     assert ran.status == 0, ran.errors
-    assert [call.routed for call in ran.counts.calls.values()] == [1, 0, 0, 5]
+    assert [call.routed for call in ran.counts.calls.values()] == [1, 0, 0, 7]
     ran = run([str(programs / "program-early"), "early_library"], context)
     assert ran.status == 0, ran.errors
     assert [call.routed for call in ran.counts.calls.values()] == [1, 1, 0, 3]
@@ -298,7 +298,7 @@ def test_undo_in_a_kernel_thread_is_told_once_a_run(programs):
     ended = semshare("--context", "kthread", "--stats", "--", "sh", "-c", twice)
     assert ended.returncode == 0
     assert ended.stderr.count(NO_UNDO_LINE) == 1
-    assert "refused with EOPNOTSUPP (SEM_UNDO in a kernel thread): 4" in ended.stderr
+    assert re.search(r"refused with EOPNOTSUPP \(SEM_UNDO in a kernel thread.*\): 4$", ended.stderr, re.MULTILINE)
 
 
 def test_a_module_that_does_not_fit_is_refused(monkeypatch):
