@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from semshare.call_counters import CallCounters
 from semshare.cli.exec import SI_KERNEL, _has_it
 
 pytestmark = pytest.mark.skipif(os.uname().machine != "x86_64", reason="semshare exec is for x86-64")
@@ -168,14 +169,18 @@ def test_a_program_that_is_stopped_by_its_own_pid_goes_on_by_it(number):
 
 
 def test_a_killed_command_takes_the_program_along():
-    process = started("--stats-json", "/dev/null", "--", "sh", "-c", "echo $$; exec sleep 1000")
-    pid = int(process.stdout.readline())
+    process = started("--stats-json", "/dev/null", "--", "sh", "-c", "echo $SEMSHARE_EXEC_STATS $$; exec sleep 1000")
+    counters, pid = process.stdout.readline().split()
     process.kill()
     process.communicate(timeout=LIMIT)
     deadline = time.monotonic() + LIMIT
     while os.path.exists(f"/proc/{pid}") and "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2]:
         assert time.monotonic() < deadline
         time.sleep(0.01)
+    # Its counters it could not remove: the next run does, when they are old enough.
+    os.utime(os.path.dirname(counters), (0, 0))
+    CallCounters().close()
+    assert not os.path.exists(counters)
 
 
 @pytest.mark.parametrize(
