@@ -44,6 +44,10 @@ test: setup kmod ## the host's tests, then the machine's (T=path or expression, 
 test-all: setup ## the host's tests and the machine's with every kernel, or those in KERNELS='…', and one table of them
 	@vm/test-all $(KERNELS)
 
+test-packaging: setup kmod ## install, sign and load the module as a new user would, in a chroot and under Secure Boot
+	@vm/venv packaging
+	@.venv/bin/python -m pytest tests/packaging -o timeout=3600 $$PYTEST_ARGS
+
 vm: setup kmod ## a root shell in the machine, or CMD='…' run there (TIMEOUT=600, NOLOAD=1)
 	@$(run) $(if $(SEMSHARE_CMD),--sh "$$SEMSHARE_CMD")
 
@@ -75,6 +79,6 @@ clean: ## remove what was built; .venv stays
 distclean: clean ## and .venv; the cache of kernels, shared with other clones, stays
 	@rm -rf .venv
 
-.PHONY: help setup demo test test-all vm bench kmod check dkms-install dkms-uninstall kmod-sign \
+.PHONY: help setup demo test test-all test-packaging vm bench kmod check dkms-install dkms-uninstall kmod-sign \
 	clean distclean
 .NOTPARALLEL:
