@@ -276,6 +276,18 @@ def test_a_signature_is_by_the_key_and_covers_the_whole_module(keys, module, tmp
 
 
 @needs_sign_file
+def test_a_key_may_have_a_passphrase(keys, module, tmp_path):
+    secret = tmp_path.parent / f"{tmp_path.name}.key"
+    run("openssl", "pkey", "-in", keys / "first.key", "-aes256", "-passout", "pass:sesame", "-out", secret)
+    words = [f"KEY={secret}", f"CERT={keys}/first", f"MODULES={module}"]
+    environment = {"SIGN_FILE": str(SIGN_FILE), "KBUILD_SIGN_PIN": "sesame"}
+    run("make", "kmod-sign", *words, **environment)
+    assert is_by(module.read_bytes(), keys / "first.pem", tmp_path)
+    environment["KBUILD_SIGN_PIN"] = "open"
+    assert run("make", "kmod-sign", *words, check=False, **environment).returncode != 0
+
+
+@needs_sign_file
 def test_signing_again_replaces_the_signature(keys, module, tmp_path):
     sign(keys / "first.key", keys / "first", module)
     sign(keys / "second.key", keys / "second", module)
