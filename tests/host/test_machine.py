@@ -126,6 +126,20 @@ def test_a_data_race_counts_only_with_a_function_of_ours_on_a_stack(splats):
     assert "WARNING: " in splats.first(theirs + "[    7.2] WARNING: CPU: 1 PID: 2 at here:3")
 
 
+@pytest.mark.parametrize(
+    ("pair", "counts"),
+    [
+        ("ktime_get_real_seconds / timekeeping_advance", False),
+        ("__do_semtimedop / semctl_stat", False),
+        ("semshare_lock_take / semctl_stat", True),
+        ("__do_semtimedop / semshare_lock_take", True),
+    ],
+)
+def test_the_kernels_own_races_below_a_call_of_ours_are_borne_with_by_name(splats, pair, counts):
+    report = race("sem_operate+0x1/0x2 [semshare]").replace("do_here / do_there", pair)
+    assert (splats.first(report) is not None) == counts
+
+
 def leak(task: str, jiffies: int, function: str) -> str:
     """A record as kmemleak writes it."""
     return f"""\
@@ -230,3 +244,69 @@ def test_an_unknown_kernel_is_refused_with_the_known_ones():
     assert done.returncode == 125
     assert "unknown KERNEL=2.4" in done.stderr
     assert "6.1," in done.stderr
+
+
+def test_setup_refuses_a_word_that_it_does_not_know():
+    done = subprocess.run([TOP / "vm/setup", "6.1"], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "knows no '6.1'" in done.stderr
+    assert "machine" in done.stderr
+
+
+def can_mount() -> bool:
+    unshare = ["unshare", "--mount", "--pid", "--fork", "mount", "-t", "tmpfs", "none", "/mnt"]
+    return os.geteuid() == 0 and subprocess.run(unshare, capture_output=True).returncode == 0
+
+
+needs_mounts = pytest.mark.skipif(not can_mount(), reason="not root, or not allowed to mount here")
+
+
+@pytest.fixture
+def chroot(tmp_path: Path) -> Path:
+    """As small as can be: the machine's busybox, which is static."""
+    busybox = subprocess.run([TOP / "vm/fetch", "6.1"], capture_output=True, text=True, check=True).stdout.strip()
+    root = tmp_path / "chroot"
+    for folder in ("bin", "dev", "mnt", "proc"):
+        (root / folder).mkdir(parents=True)
+    shutil.copy(Path(busybox, "busybox"), root / "bin/busybox")
+    for name in ("cat", "sh", "sleep", "touch"):
+        (root / "bin" / name).symlink_to("busybox")
+    return root
+
+
+def tree(root: Path) -> list[str]:
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*"))
+
+
+@needs_mounts
+def test_a_chroot_shows_what_is_shared_and_keeps_nothing_of_what_is_written(chroot, tmp_path):
+    shared = tmp_path / "shared folder"
+    shared.mkdir()
+    before = tree(chroot)
+    script = 'touch kept /bin/not-kept; cat /proc/self/comm; echo "$1"; echo word >&2; exit 42'
+    done = subprocess.run(
+        [TOP / "vm/inside", chroot, shared, "--", "sh", "-c", script, "sh", "a  b"],
+        cwd=shared,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (42, "cat\na  b\n", "word\n")
+    assert tree(shared) == ["kept"]
+    assert tree(chroot) == before
+    assert str(chroot) not in Path("/proc/self/mounts").read_text()
+
+
+@needs_mounts
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_chroot_whose_caller_is_killed_is_left_by_all_and_unmounted(chroot, tmp_path, number):
+    # A caller in between, as vm/kmod is one: it is this one that gets killed.
+    script = f"'{TOP}/vm/inside' '{chroot}' '{tmp_path}' -- sh -c 'sleep 1000 & echo up; sleep 1000'; echo after"
+    caller = subprocess.Popen(["bash", "-c", script], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    assert caller.stdout is not None
+    assert caller.stdout.readline() == "up\n"
+    caller.send_signal(number)
+    # The end of the file: nobody has it open any more.
+    assert caller.stdout.read() == ""
+    caller.wait()
+    assert str(chroot) not in Path("/proc/self/mounts").read_text()
+    assert sorted(each.name for each in chroot.iterdir()) == ["bin", "dev", "mnt", "proc"]
