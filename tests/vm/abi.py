@@ -18,6 +18,8 @@ import traceback
 import zlib
 from pathlib import Path
 
+from pace import SLACK
+
 libc = ctypes.CDLL(None, use_errno=True)
 libc.mmap.restype = ctypes.c_void_p
 libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
@@ -534,7 +536,7 @@ def unshare_ipc():
     check(libc.unshare(CLONE_NEWIPC))
 
 
-def eventually(condition, timeout=10):
+def eventually(condition, timeout=SLACK):
     """Wait for a condition: what goes with a killed process goes a moment later."""
     deadline = time.monotonic() + timeout
     while not condition():

@@ -14,6 +14,8 @@ import pathlib
 import struct
 import time
 
+from pace import SLACK
+
 IPC_CREAT, IPC_EXCL, IPC_NOWAIT, SEM_UNDO = 0o1000, 0o2000, 0o4000, 0x1000
 IPC_RMID, IPC_SET, IPC_STAT, IPC_INFO = 0, 1, 2, 3
 GETPID, GETVAL, GETALL, GETNCNT, GETZCNT, SETVAL, SETALL = 11, 12, 13, 14, 15, 16, 17
@@ -372,7 +374,7 @@ def child(function):
         os.waitpid(pid, 0)
 
 
-def eventually(condition, seconds=10.0):
+def eventually(condition, seconds=SLACK):
     """Whether it comes true within that time."""
     limit = time.monotonic() + seconds
     while not condition():

@@ -42,6 +42,7 @@ from kernel import (
     name_of,
     shorts,
 )
+from pace import SLACK
 
 system = kernel.SystemCalls()
 NOBODY = 65534
@@ -358,7 +359,7 @@ def test_a_timeout_takes_as_long_as_it_says(caller):
     semid = new_set()
     began = time.monotonic()
     assert name_of(caller.semtimedop(semid, [(0, -1)], 0, 200_000_000)) == "-EAGAIN"
-    assert 0.2 <= time.monotonic() - began < 2
+    assert 0.2 <= time.monotonic() - began < 0.2 + SLACK
     assert waiters(semid) == 0
 
 
@@ -733,7 +734,7 @@ def test_stopping_a_kernel_thread_ends_its_sleep_at_once(device):
     assert kernel.eventually(lambda: waiters(semid) == 100)
     began = time.monotonic()
     assert device.wake() == (0, -errno.EINTR)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < SLACK
     assert waiters(semid) == 0
     assert system.semctl(semid, 0, GETVAL) == 0
 
@@ -924,7 +925,7 @@ def test_unloading_stops_kernel_threads_that_sleep_in_a_semaphore_within_a_secon
         took = time.monotonic() - began
     assert waiters(semid) == 0
     print(f"unloading with 64 sleepers took {took:.3f} s")
-    assert took < 10
+    assert took < SLACK
 
 
 def test_loading_and_unloading_again_and_again_leaves_nothing():
