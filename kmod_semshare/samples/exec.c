@@ -289,6 +289,9 @@ static int __init exec_init(void)
 	if (err)
 		return err;
 	err = make_ring();
+	/* To modprobe -EEXIST means that the module is loaded, and all is well. */
+	if (err == -EEXIST)
+		err = -EBUSY;
 	if (err)
 		goto err_queues;
 	worker = kthread_run(exec_worker, NULL, "semshare_exec");

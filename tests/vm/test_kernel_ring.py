@@ -737,7 +737,7 @@ def test_starts_that_do_not_fit_are_counted(exec_module, tmp_path):
 def test_stale_set_is_a_clear_error_at_load(exec_module):
     semid = semget(key_of("exec"), 1, IPC_CREAT | IPC_EXCL | 0o600)
     try:
-        assert errno_of(insmod, "semshare_exec") == "EEXIST"
+        assert errno_of(insmod, "semshare_exec") == "EBUSY"
         log = subprocess.run(["dmesg"], capture_output=True, text=True, check=True).stdout
         assert f"ipcrm -S 0x{key_of('exec'):08x}" in log
         assert set_exists(semid)
@@ -749,7 +749,7 @@ def test_stale_set_is_a_clear_error_at_load(exec_module):
 
 def test_taken_name_is_a_clear_error_at_load(exec_module):
     with Handle().create("exec", PAGE):
-        assert errno_of(insmod, "semshare_exec") == "EEXIST"
+        assert errno_of(insmod, "semshare_exec") == "EBUSY"
 
 
 @pytest.mark.parametrize("parameters", ["ring_bytes=5000", "ring_bytes=0", "mode=512"])
