@@ -316,7 +316,6 @@ def test_kill_storm(ring, demo):
     demo.start(ring.handle.fd, RECORDS, 2, payload=300)
     generator = random.Random(4711)
     tally = Tally()
-    end = time.monotonic() + 15
 
     def victim():
         while True:
@@ -328,14 +327,12 @@ def test_kill_storm(ring, demo):
                 ring.memory[CONTROL + at : CONTROL + at + 16] = b"\xff" * 16
             ring.give(generator.choice((None, DATA, SPACE)))
 
-    kills = 0
-    while time.monotonic() < end:
+    for _ in range(100):
         child = Child(victim)
         until = time.monotonic() + generator.uniform(0.005, 0.06)
         while time.monotonic() < until:
             tally.add(ring.get(timeout=0.2))
         child.kill()
-        kills += 1
         before = tally.records
         deadline = time.monotonic() + SLACK
         while tally.records == before:
@@ -345,7 +342,6 @@ def test_kill_storm(ring, demo):
     tally.add(ring.get(limit=100000, timeout=0))
     assert {n: demo.status(n)["done"] for n in range(2)} == tally.next
     assert all(demo.status(n)["error"] == 0 for n in range(2))
-    assert kills > 20  # what a busy machine still manages in the time
     assert ring.get32(AT_STATE) == 0
 
 
