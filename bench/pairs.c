@@ -19,7 +19,7 @@
 #include <unistd.h>
 #include <x86intrin.h>
 
-#include <semshare/bench.h>
+#include <semshare/bench_test.h>
 
 #define WARM_UP 32
 

@@ -11,7 +11,7 @@
 #include <linux/sched.h>
 #include <linux/timex.h>
 #include <linux/uaccess.h>
-#include <semshare/bench.h>
+#include <semshare/bench_test.h>
 #include <semshare/kapi.h>
 
 #define WARM_UP		32	/* pairs; a set is out of its global mode after 10 operations */

@@ -3,8 +3,8 @@
  * Uncontended lock pairs in a kernel thread, to be counted: module
  * semshare_bench, /dev/semshare-bench.  For benchmarks only, for root only.
  */
-#ifndef SEMSHARE_BENCH_H
-#define SEMSHARE_BENCH_H
+#ifndef SEMSHARE_BENCH_TEST_H
+#define SEMSHARE_BENCH_TEST_H
 
 #include <linux/ioctl.h>
 #include <linux/types.h>
@@ -36,4 +36,4 @@ struct semshare_bench_run {
 
 #define SEMSHARE_BENCH_IOC_RUN	_IOWR(0xE5, 0x70, struct semshare_bench_run)
 
-#endif /* SEMSHARE_BENCH_H */
+#endif /* SEMSHARE_BENCH_TEST_H */
