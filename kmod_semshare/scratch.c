@@ -48,6 +48,8 @@
 /* What stays mapped between calls: enough for SEMMSL as it is by default. */
 #define SPACE_KEPT	SZ_64K
 
+#define UNMAP_TRIES	100
+
 /**
  * struct values_call - one GETALL or SETALL
  * @ns: whose set
@@ -182,6 +184,18 @@ static const struct file_operations image_operations = {
 	.mmap = map_image,
 };
 
+/*
+ * To unmap takes memory.  It is short for a moment or the process is being
+ * killed for it, and then its exit unmaps; so try for some ticks and no longer.
+ */
+static void unmap_image(unsigned long address, size_t size)
+{
+	int tries = UNMAP_TRIES;
+
+	while (vm_munmap(address, size) == -ENOMEM && --tries && !fatal_signal_pending(current))
+		schedule_timeout_uninterruptible(1);
+}
+
 static int call_in_process(struct values_call *call)
 {
 	unsigned long address;
@@ -196,8 +210,7 @@ static int call_in_process(struct values_call *call)
 		error = -ENOMEM;
 	} else {
 		error = semctl_main_at(call, (void __user *)address);
-		/* Fails only for a process that is being killed: exit unmaps it. */
-		vm_munmap(address, PAGE_ALIGN(call->size));
+		unmap_image(address, PAGE_ALIGN(call->size));
 	}
 	/* The pages have references of their own and outlive @image if need be. */
 	fput(file);
