@@ -157,10 +157,11 @@ static int __init check_hidden(void)
 }
 
 /*
- * Where the symbol starts, or 0 if the kernel proper has no such function.  A
- * probe of a function whose first instruction is an ENDBR lies just behind it.
+ * Where the symbol starts, or 0 if the kernel proper has no such function; but
+ * -ENOMEM if that could not be found out.  A probe of a function whose first
+ * instruction is an ENDBR lies just behind it.
  */
-static unsigned long __init find_symbol(const char *name)
+static int __init find_symbol(const char *name, unsigned long *start)
 {
 	struct kprobe probe = {
 		.symbol_name = name,
@@ -170,10 +171,12 @@ static unsigned long __init find_symbol(const char *name)
 	size_t length = strlen(name);
 	unsigned long address;
 	unsigned int offset, size;
-	int end = 0;
+	int error, end = 0;
 
-	if (register_kprobe(&probe))
-		return 0;
+	*start = 0;
+	error = register_kprobe(&probe);
+	if (error)
+		return error == -ENOMEM ? error : 0;
 	address = (unsigned long)probe.addr;
 	unregister_kprobe(&probe);
 
@@ -183,7 +186,8 @@ static unsigned long __init find_symbol(const char *name)
 	    sscanf(text + length, "+0x%x/0x%x%n", &offset, &size, &end) != 2 ||
 	    text[length + end] || offset >= size || offset > 4)
 		return 0;
-	return address - offset;
+	*start = address - offset;
+	return 0;
 }
 
 /* Said here and not by the compiler: the module may be built long before. */
@@ -202,7 +206,7 @@ static bool __init is_configured(void)
  * Context: module load.
  * Return: 0, or -EOPNOTSUPP if one is missing that nothing works without, or
  * the configuration that nothing works without, or -EINVAL if the parameter
- * hide names what is none of the functions.
+ * hide names what is none of the functions, or -ENOMEM.
  */
 int __init semshare_resolve_init(void)
 {
@@ -219,8 +223,11 @@ int __init semshare_resolve_init(void)
 		struct kernel_function *function = &functions[id];
 		unsigned long address = 0;
 
-		if (!function->inlined && !is_hidden(function->name))
-			address = find_symbol(function->name);
+		if (!function->inlined && !is_hidden(function->name)) {
+			error = find_symbol(function->name, &address);
+			if (error)
+				return error;
+		}
 		if (address)
 			__static_call_update(function->key, function->trampoline, (void *)address);
 		function->found = address || function->inlined;
