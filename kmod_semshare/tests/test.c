@@ -83,11 +83,26 @@ static int run_semtimedop(const struct semshare_test_call *in, struct ipc_namesp
 	return semshare_semtimedop(ns, in->id, sops, in->number, in->timed ? &timeout : NULL);
 }
 
-static void run(struct call *call)
+/* The task's count of what is still to succeed, as in /proc/self/fail-nth. */
+#ifdef CONFIG_FAULT_INJECTION
+static unsigned int swap_fail_nth(unsigned int nth)
+{
+	unsigned int old = READ_ONCE(current->fail_nth);
+
+	WRITE_ONCE(current->fail_nth, nth);
+	return old;
+}
+#else
+static unsigned int swap_fail_nth(unsigned int nth)
+{
+	return nth;
+}
+#endif
+
+static void run_function(struct call *call)
 {
 	struct semshare_test_call *in = &call->in;
 
-	in->pid = task_tgid_nr(current);
 	switch (in->function) {
 	case SEMSHARE_TEST_SEMGET:
 		in->result = semshare_semget(call->ns, in->id, in->number, in->command);
@@ -106,6 +121,21 @@ static void run(struct call *call)
 						    in->number);
 		break;
 	}
+}
+
+static void run(struct call *call)
+{
+	struct semshare_test_call *in = &call->in;
+	unsigned int outer;
+
+	in->pid = task_tgid_nr(current);
+	if (!in->fail_nth) {
+		run_function(call);
+		return;
+	}
+	outer = swap_fail_nth(in->fail_nth);
+	run_function(call);
+	in->unfailed = swap_fail_nth(outer);
 }
 
 /* A kernel thread must not end before it is stopped. */
@@ -368,7 +398,7 @@ static long ioctl_call(struct test_file *test, struct semshare_test_call __user 
 	if (copy_from_user(&call->in, argument, sizeof(call->in)))
 		goto out_call;
 	error = -EINVAL;
-	if (call->in.reserved || call->in.function < SEMSHARE_TEST_SEMGET ||
+	if (call->in.unfailed || call->in.function < SEMSHARE_TEST_SEMGET ||
 	    call->in.function > SEMSHARE_TEST_SEMCTL_VALUES)
 		goto out_call;
 	switch (call->in.ns) {

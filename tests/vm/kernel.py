@@ -150,7 +150,8 @@ class Call(ctypes.Structure):
         ("result", ctypes.c_int32),
         ("pid", ctypes.c_int32),
         ("overrun", ctypes.c_uint32),
-        ("reserved", ctypes.c_uint64),
+        ("fail_nth", ctypes.c_uint32),
+        ("unfailed", ctypes.c_uint32),
     ]
 
 
@@ -203,10 +204,12 @@ class EntryPoints(Caller):
         self.context = context
         self.ns = ns
         self.pid = None  # who made the last call
+        self.fail_nth = 0  # which allocation is to fail
+        self.unfailed = 0  # what was left of that in the last call
 
     def call(self, function, **fields):
         buffer = fields.pop("buffer", None)
-        call = Call(function=function, context=self.context, ns=self.ns, **fields)
+        call = Call(function=function, context=self.context, ns=self.ns, fail_nth=self.fail_nth, **fields)
         if buffer is not None:
             call.buffer = address(buffer)
             call.size = ctypes.sizeof(buffer)
@@ -216,6 +219,7 @@ class EntryPoints(Caller):
             raise OSError(number, os.strerror(number), "/dev/semshare-test")
         assert not call.overrun, "the entry point wrote behind the caller's buffer"
         self.pid = call.pid
+        self.unfailed = call.unfailed
         return call.result
 
     def semget(self, key, nsems, flags):

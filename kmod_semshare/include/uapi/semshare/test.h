@@ -55,7 +55,9 @@ enum semshare_test_namespace {
  * @result: out: what the entry point returned
  * @pid: out: the thread group id that called it
  * @overrun: out: 1 if it wrote behind the @size bytes
- * @reserved: 0
+ * @fail_nth: which memory allocation, or copy from or to user space, within the
+ *	entry point is to fail; 0: none.  CONFIG_FAULT_INJECTION does it
+ * @unfailed: out: 0 if it did fail; else what is left to count
  */
 struct semshare_test_call {
 	__u32 function;
@@ -73,7 +75,8 @@ struct semshare_test_call {
 	__s32 result;
 	__s32 pid;
 	__u32 overrun;
-	__u64 reserved;
+	__u32 fail_nth;
+	__u32 unfailed;
 };
 
 /**

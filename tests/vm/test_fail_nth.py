@@ -1,0 +1,700 @@
+# SPDX-License-Identifier: MIT
+"""Every allocation, and every copy from or to user space, of every call fails once: an errno, and nothing lost.
+
+The kernel's fault injection lets the n-th of them fail in one task (Documentation/fault-injection). Each call is made
+with n = 1, 2, … until it has succeeded with nothing having failed. In between what can be seen is as it was: areas and
+who uses them, sets and their values, open files. What cannot be seen, the end of the run looks for: lost memory by
+kmemleak, and references by unloading the modules.
+"""
+
+import contextlib
+import ctypes
+import errno
+import mmap
+import os
+import pathlib
+import struct
+
+import abi
+import kernel
+import pytest
+from abi import BIND, BIND_OWN, CREATE, INFO, NAME, PAGE, READ, WRITE, Handle
+from kernel import (
+    GETALL,
+    GETNCNT,
+    GETPID,
+    GETVAL,
+    GETZCNT,
+    IPC_CREAT,
+    IPC_EXCL,
+    IPC_INFO,
+    IPC_NOWAIT,
+    IPC_PRIVATE,
+    IPC_RMID,
+    IPC_SET,
+    IPC_STAT,
+    SEM_INFO,
+    SEM_STAT,
+    SEM_UNDO,
+    SETALL,
+    SETVAL,
+    EntryPoints,
+    Semid64Ds,
+    Seminfo,
+    libc,
+    name_of,
+    shorts,
+)
+
+FAIL_NTH = pathlib.Path("/proc/thread-self/fail-nth")
+DEBUG = pathlib.Path("/sys/kernel/debug")
+#: Of each kind of failure: by default it spares what may wait for memory, which is nearly all of it, and tells a page
+#: of stack trace for each.
+SETTINGS = {
+    "failslab": {"ignore-gfp-wait": "N", "verbose": "0"},
+    "fail_page_alloc": {"ignore-gfp-wait": "N", "ignore-gfp-highmem": "N", "min-order": "0", "verbose": "0"},
+    "fail_usercopy": {"verbose": "0"},
+}
+LIMIT = 5000  # more than any call does
+ERRNOS = {errno.ENOMEM, errno.EFAULT}
+
+system = kernel.SystemCalls()
+
+pytestmark = pytest.mark.skipif(not FAIL_NTH.exists(), reason="this kernel injects no faults (the kernel debug does)")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def injection():
+    """All allocations can fail, and do it quietly."""
+    before = {DEBUG / kind / name: value for kind, values in SETTINGS.items() for name, value in values.items()}
+    before = {path: (path.read_text(), value) for path, value in before.items()}
+    for path, (_, value) in before.items():
+        path.write_text(value)
+    yield
+    for path, (value, _) in before.items():
+        path.write_text(value)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _modules():
+    """All of them, and in the end those that were there before: that they can be unloaded is a part of the test."""
+    before = kernel.loaded()
+    for name in ("semshare_test", "semshare_ring_test", "semshare_demo", "semshare_exec"):
+        if name not in before:
+            assert kernel.load(name) == 0
+    yield
+    for name in kernel.loaded():
+        if name not in before:
+            assert kernel.unload(name) == 0
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(_modules):
+    """Whatever a test leaves behind it must not."""
+    before = snapshot()
+    yield
+    assert snapshot() == before
+
+
+def snapshot(*semids):
+    """What can be seen from outside: areas with the numbers of their users, sets, values of these sets, what this
+    process has open and mapped, and how many use the module.
+    """
+    with Handle() as handle:
+        # Those of modules that were loaded again differ in this.
+        again = {"created_ns": 0, "creator_pid": 0, "id": 0}
+        areas = [{**area, **again, "semid": min(area["semid"], 0)} for area in handle.list()]
+    lines = pathlib.Path("/proc/sysvipc/sem").read_text().splitlines()[1:]
+    sets = [[line.split()[0], *line.split()[2:8]] for line in lines]
+    values = [system.getall(semid, 20 if semid < 0 else size_of(semid)) for semid in semids]
+    mapped = [line for line in pathlib.Path("/proc/self/maps").read_text().splitlines() if "semshare" in line]
+    users = pathlib.Path("/sys/module/semshare/refcnt").read_text()
+    return areas, sets, values, len(os.listdir("/proc/self/fd")), mapped, users
+
+
+def size_of(semid):
+    ds = Semid64Ds()
+    assert system.semctl(semid, 0, IPC_STAT, ds) == 0
+    return ds.nsems
+
+
+class FailNth:
+    """The calling thread's /proc/thread-self/fail-nth."""
+
+    def __init__(self):
+        self.fd = os.open(FAIL_NTH, os.O_RDWR | os.O_CLOEXEC)
+        self.word = ctypes.create_string_buffer(16)
+
+    def close(self):
+        os.close(self.fd)
+
+    def left(self):
+        """What is still to succeed; 0 after a failure, and none that can be told if this is where it failed."""
+        size = libc.pread(self.fd, self.word, 16, 0)
+        return int(self.word.raw[:size]) if size > 0 else None
+
+    def call(self, nth, function, *arguments):
+        """Call a C function with its n-th allocation failing: its value or minus its errno, and whether one failed.
+
+        Between the arming and the call there is as little as there can be in Python.
+        """
+        text = str(nth).encode()
+        assert libc.pwrite(self.fd, text, len(text), 0) == len(text)
+        result = function(*arguments)
+        number = ctypes.get_errno()
+        # If this is what fails, it was not the call.
+        failed = self.left() == 0
+        libc.pwrite(self.fd, b"0", 1, 0)
+        return (-number if result in (-1, abi.MAP_FAILED) else result), failed
+
+
+@pytest.fixture
+def fail_nth():
+    fail_nth = FailNth()
+    yield fail_nth
+    fail_nth.close()
+
+
+def every_failure(attempt, unchanged, undo=lambda result: None, errnos=frozenset()):
+    """Make the attempt with each n; how often something failed.
+
+    Where an allocation is one that the call can do without, it succeeds all the same: then, and in the end, its work is
+    undone and the next n comes.
+    """
+    before = unchanged()
+    for nth in range(1, LIMIT):
+        result, failed = attempt(nth)
+        if result < 0:
+            assert failed, f"{name_of(result)} without a failure, n = {nth}"
+            assert -result in ERRNOS | errnos, f"{name_of(result)}, n = {nth}"
+        else:
+            undo(result)
+        assert unchanged() == before, f"n = {nth}, {name_of(result)}"
+        if not failed:
+            return nth - 1
+    raise AssertionError(f"still failing after {LIMIT} allocations")
+
+
+def ioctl(fd, command, buffer):
+    """For FailNth.call()."""
+    return libc.ioctl, fd, ctypes.c_ulong(command), ctypes.byref(buffer)
+
+
+def raw(data):
+    return ctypes.create_string_buffer(data, len(data))
+
+
+# /dev/semshare
+
+
+@pytest.mark.parametrize("device", ["semshare", "semshare-route"])
+def test_open(fail_nth, device):
+    path = f"/dev/{device}".encode()
+    failures = every_failure(
+        lambda nth: fail_nth.call(nth, libc.open, path, os.O_RDWR | os.O_CLOEXEC), snapshot, os.close, {errno.ENFILE}
+    )
+    assert failures > (2 if device == "semshare" else 1)
+
+
+def test_questions(fail_nth):
+    with Handle() as handle:
+        handle.create("fail-nth", PAGE)
+        for command, size in (
+            (abi.IOC_VERSION, abi.VERSION.size),
+            (abi.IOC_FUNCTION, abi.FUNCTION.size),
+            (abi.IOC_INFO, INFO.size),
+            (abi.IOC_LIST, INFO.size),
+        ):
+            failures = every_failure(
+                lambda nth, command=command, size=size: fail_nth.call(
+                    nth, *ioctl(handle.fd, command, raw(bytes(size)))
+                ),
+                snapshot,
+            )
+            assert failures > 0
+        handle.unlink("fail-nth")
+
+
+@pytest.mark.parametrize("pages", [1, 3, 1100])
+def test_create(fail_nth, pages):
+    """A handle has one area for good, so each attempt has one of its own."""
+
+    def attempt(nth):
+        with Handle() as handle:
+            create = raw(CREATE.pack(b"fail-nth", pages * PAGE, 0o600, 0))
+            result, failed = fail_nth.call(nth, *ioctl(handle.fd, abi.IOC_CREATE, create))
+            if result < 0:
+                assert abi.errno_of(handle.info) == "EBADFD"
+                assert "fail-nth" not in handle.names()
+            else:
+                assert handle.info()["size"] == pages * PAGE
+                handle.unlink("fail-nth")
+        return result, failed
+
+    if pages < 1000:
+        assert every_failure(attempt, snapshot) > pages + 3
+        return
+    # The many pages are alike: the first, some, the last, and what comes after.
+    before = snapshot()
+    total = next(nth for nth in range(pages, LIMIT) if attempt(nth) == (0, False)) - 1
+    for nth in [*range(1, 12), *range(12, total - 12, 97), *range(max(12, total - 12), total + 1)]:
+        result, failed = attempt(nth)
+        assert failed and -result in ERRNOS | {0}
+        assert snapshot() == before
+
+
+def test_attach_and_unlink(fail_nth):
+    with Handle() as owner:
+        owner.create("fail-nth", PAGE)
+
+        def attach(nth):
+            with Handle() as handle:
+                words = raw(abi.ATTACH.pack(b"fail-nth", READ | WRITE, 0))
+                return fail_nth.call(nth, *ioctl(handle.fd, abi.IOC_ATTACH, words))
+
+        assert every_failure(attach, snapshot) > 0
+
+        unlink = ioctl(owner.fd, abi.IOC_UNLINK, raw(NAME.pack(b"fail-nth")))
+        for nth in range(1, LIMIT):
+            result, failed = fail_nth.call(nth, *unlink)
+            assert ("fail-nth" in owner.names()) == (result != 0)
+            if result == 0:
+                break
+            assert failed
+
+
+@pytest.mark.parametrize("flags", [0, BIND_OWN])
+def test_bind(fail_nth, flags):
+    semid = system.semget(IPC_PRIVATE, 3, 0o600)
+
+    with Handle() as handle:
+        handle.create("fail-nth", PAGE)
+        command = ioctl(handle.fd, abi.IOC_BIND, raw(BIND.pack(semid, flags)))
+        before = snapshot(semid)
+        for nth in range(1, LIMIT):
+            result, failed = fail_nth.call(nth, *command)
+            if result == 0:
+                break
+            assert failed and -result in ERRNOS
+            assert snapshot(semid) == before
+        assert nth > 1
+        assert (handle.info()["semid"], handle.info()["bind_flags"]) == (semid, flags)
+        handle.unlink("fail-nth")
+    if flags & BIND_OWN:
+        assert abi.set_exists(semid) is False
+    else:
+        assert system.semctl(semid, 0, IPC_RMID) == 0
+
+
+def test_map_split_and_unmap(fail_nth):
+    rw = mmap.PROT_READ | mmap.PROT_WRITE
+    with Handle() as handle:
+        handle.create("fail-nth", 3 * PAGE)
+
+        def attempt(nth):
+            place, failed = fail_nth.call(nth, abi.libc.mmap, None, 3 * PAGE, rw, mmap.MAP_SHARED, handle.fd, 0)
+            if place < 0:
+                return place, failed
+            abi.libc.munmap(place, 3 * PAGE)
+            return 0, failed
+
+        assert every_failure(attempt, snapshot) > 0
+
+        place = handle.raw_map(3 * PAGE)
+        ctypes.memset(place, 7, 3 * PAGE)
+
+        assert handle.info()["maps"] == 1
+        for nth in range(1, LIMIT):
+            result, failed = fail_nth.call(nth, libc.munmap, ctypes.c_void_p(place + PAGE), PAGE)
+            if result == 0:
+                break
+            assert failed and result == -errno.ENOMEM
+            assert handle.info()["maps"] == 1
+            assert ctypes.string_at(place, 3 * PAGE) == b"\7" * 3 * PAGE
+        assert handle.info()["maps"] == 2
+        abi.libc.munmap(place, PAGE)
+        abi.libc.munmap(place + 2 * PAGE, PAGE)
+        assert handle.info()["maps"] == 0
+
+        # A page that cannot be mapped in now is tried again, without the program noticing.
+        for nth in range(1, 20):
+            place = handle.raw_map(3 * PAGE)
+            _, failed = fail_nth.call(nth, libc.memset, ctypes.c_void_p(place + PAGE), 9, 1)
+            assert ctypes.string_at(place + PAGE, 1) == b"\t"
+            abi.libc.munmap(place, 3 * PAGE)
+            if not failed:
+                break
+        handle.unlink("fail-nth")
+
+
+# The route
+
+
+@pytest.fixture(params=[kernel.Route.CALLER, kernel.Route.KTHREAD], ids=["caller", "kthread"])
+def route(request):
+    route = kernel.Route(request.param)
+    yield route
+    route.close()
+
+
+@pytest.fixture(params=[1, 5, 600])
+def semid(request):
+    """A set that fits on a page, or needs more."""
+    semid = system.semget(IPC_PRIVATE, request.param, 0o600)
+    assert system.setall(semid, [n % 7 for n in range(request.param)]) == 0
+    yield semid
+    assert system.semctl(semid, 0, IPC_RMID) == 0
+
+
+def route_attempt(fail_nth, route, number, words, keep=()):
+    """`keep` are buffers whose addresses are among the words."""
+    command = 0x40000000 | len(words) << 16 | 0xE5 << 8 | number
+    buffer = raw(words)
+    return lambda nth: (*fail_nth.call(nth, *ioctl(route.fd, command, buffer)), keep)[:2]
+
+
+def test_route_semget(fail_nth, route):
+    attempt = route_attempt(fail_nth, route, 0x50, struct.pack("iiiI", IPC_PRIVATE, 3, 0o600, 0))
+    assert every_failure(attempt, snapshot, lambda semid: system.semctl(semid, 0, IPC_RMID)) > 1
+
+
+@pytest.mark.parametrize("count", [1, 40, 400])
+def test_route_semtimedop(fail_nth, route, semid, count):
+    operations = kernel.operations([(0, 1, IPC_NOWAIT)] * count)
+    timeout = (ctypes.c_long * 2)(1, 0)
+    words = struct.pack(
+        "iIQQII", semid, count, kernel.address(operations), kernel.address(timeout), route.context, 0
+    )
+    attempt = route_attempt(fail_nth, route, 0x51, words, (operations, timeout))
+    assert every_failure(attempt, lambda: snapshot(semid), lambda _: system.semop(semid, [(0, -count)])) > 2
+
+
+@pytest.mark.parametrize("cmd", [IPC_STAT, IPC_INFO, SEM_INFO, GETALL, SETALL, GETVAL, GETNCNT, SETVAL, IPC_SET])
+def test_route_semctl(fail_nth, route, semid, cmd):
+    size = size_of(semid)
+    ds = Semid64Ds()
+    assert system.semctl(semid, 0, IPC_STAT, ds) == 0
+    if cmd in (GETALL, SETALL):
+        memory = shorts([3] * size)
+    elif cmd in (IPC_INFO, SEM_INFO):
+        memory = Seminfo()
+    else:
+        memory = ds
+    argument = 5 if cmd == SETVAL else kernel.address(memory)
+    was = system.getall(semid, size)
+    words = struct.pack("iiiIQ", semid, 0, cmd, route.context, argument)
+    attempt = route_attempt(fail_nth, route, 0x52, words, (memory,))
+    assert every_failure(attempt, lambda: snapshot(semid), lambda _: system.setall(semid, was)) > 0
+
+
+# The entry points, in every context. The failure is set within, so that it can be in another task
+
+
+@pytest.fixture(params=["PROCESS", "KTHREAD", "KTHREAD_MM", "WORKQUEUE"])
+def caller(request):
+    device = kernel.Device()
+    yield EntryPoints(device, getattr(kernel, request.param))
+    device.close()
+
+
+def entry_attempt(caller, call):
+    def attempt(nth):
+        caller.fail_nth = nth
+        result = call()
+        caller.fail_nth = 0
+        return result, caller.unfailed == 0
+
+    return attempt
+
+
+def test_semget(caller):
+    if caller.context != kernel.PROCESS:
+        pytest.skip("a process's only")
+    key = 0x5E05E0
+    attempt = entry_attempt(caller, lambda: caller.semget(key, 600, IPC_CREAT | IPC_EXCL | 0o600))
+    assert every_failure(attempt, snapshot, lambda semid: system.semctl(semid, 0, IPC_RMID)) > 1
+
+
+@pytest.mark.parametrize("flags", [0, SEM_UNDO])
+def test_semop(caller, semid, flags):
+    """SEM_UNDO needs memory the first time that a process uses it on a set."""
+    if flags and caller.context != kernel.PROCESS:
+        pytest.skip("SEM_UNDO is a process's only")
+
+    def attempt(nth):
+        fresh = system.semget(IPC_PRIVATE, 1, 0o600)
+        caller.fail_nth = nth
+        result = caller.semop(fresh, [(0, 1, flags)])
+        caller.fail_nth = 0
+        failed = caller.unfailed == 0
+        assert system.getall(fresh, 1) == [1 if result == 0 else 0]
+        assert system.semctl(fresh, 0, IPC_RMID) == 0
+        return result, failed
+
+    failures = every_failure(attempt, lambda: snapshot(semid))
+    assert failures > 0 or not flags
+
+
+@pytest.mark.parametrize("cmd", [IPC_INFO, SEM_INFO, IPC_STAT, SEM_STAT, GETVAL, GETPID, GETNCNT, GETZCNT])
+def test_semctl_questions(caller, semid, cmd):
+    memory = Seminfo() if cmd in (IPC_INFO, SEM_INFO) else Semid64Ds()
+    index = semid & 0x7FFF if cmd == SEM_STAT else semid
+    every_failure(entry_attempt(caller, lambda: caller.semctl(index, 0, cmd, memory)), lambda: snapshot(semid))
+
+
+@pytest.mark.parametrize("cmd", [SETVAL, IPC_SET])
+def test_semctl_changes(caller, semid, cmd):
+    ds = Semid64Ds()
+    assert system.semctl(semid, 0, IPC_STAT, ds) == 0
+    argument = 6 if cmd == SETVAL else ds
+    attempt = entry_attempt(caller, lambda: caller.semctl(semid, 0, cmd, argument))
+    every_failure(attempt, lambda: snapshot(semid), lambda _: system.semctl(semid, 0, SETVAL, 0))
+
+
+@pytest.mark.parametrize("cmd", [GETALL, SETALL])
+def test_semctl_values(caller, semid, cmd):
+    size = size_of(semid)
+    was = system.getall(semid, size)
+
+    def attempt(nth):
+        values = shorts([11] * size)
+        caller.fail_nth = nth
+        result = caller.values(semid, cmd, values)
+        caller.fail_nth = 0
+        if cmd == GETALL:
+            assert list(values) == (was if result == 0 else [11] * size)
+        return result, caller.unfailed == 0
+
+    assert every_failure(attempt, lambda: snapshot(semid), lambda _: system.setall(semid, was), {errno.ENFILE}) > 0
+
+
+# Rings in the kernel
+
+
+@pytest.mark.parametrize("made", [True, False], ids=["make", "open"])
+def test_ring_open(fail_nth, made):
+    """What is made before a failure is the area's, and goes with it."""
+    from test_ring_api import IOC_OPEN, OPEN
+
+    def attempt(nth):
+        with Handle() as handle:
+            handle.create("fail-nth", abi.CONTROL + 4096)
+            if not made:
+                abi.Ring(handle, 4096).close()
+            fd = os.open("/dev/semshare-ring-test", os.O_RDWR | os.O_CLOEXEC)
+            words = raw(OPEN.pack(handle.fd, 0, 4096 if made else 0, 0o600, 0))
+            result, failed = fail_nth.call(nth, *ioctl(fd, IOC_OPEN, words))
+            info = handle.info()
+            assert info["kernel_users"] == (1 if result == 0 else 0)
+            if result == 0 or not made:
+                assert abi.set_exists(info["semid"])
+            os.close(fd)
+            handle.unlink("fail-nth")
+        return result, failed
+
+    assert every_failure(attempt, snapshot) > 2
+
+
+def test_ring_calls(fail_nth):
+    from test_ring_api import GET, IOC_CALL, IOC_OPEN, LOCK, OPEN, PUT, UNLOCK, Call
+
+    with Handle() as handle:
+        handle.create("fail-nth", abi.CONTROL + 4096)
+        fd = os.open("/dev/semshare-ring-test", os.O_RDWR | os.O_CLOEXEC)
+        assert ioctl_now(fd, IOC_OPEN, raw(OPEN.pack(handle.fd, 0, 4096, 0o600, 0))) == 0
+
+        def ring_call(operation):
+            call = Call(operation=operation, size=100)
+            call.sizes[0] = 8
+            return call
+
+        def attempt(nth, operation, inverse):
+            call = ring_call(operation)
+            result, failed = fail_nth.call(nth, *ioctl(fd, IOC_CALL, call))
+            if failed and result < 0:
+                assert -result in ERRNOS
+                # The answer may be what was lost: then it was done.
+            if result < 0:
+                again = ring_call(inverse)
+                assert ioctl_now(fd, IOC_CALL, again) == 0
+                assert again.result in (8, 0, -errno.EAGAIN, -errno.EPERM)
+                return result, failed
+            assert call.result >= 0
+            again = ring_call(inverse)
+            assert ioctl_now(fd, IOC_CALL, again) == 0 and again.result >= 0
+            return result, failed
+
+        for operation, inverse in ((PUT, GET), (LOCK, UNLOCK)):
+            assert every_failure(lambda nth, pair=(operation, inverse): attempt(nth, *pair), snapshot) > 1
+        os.close(fd)
+        handle.unlink("fail-nth")
+
+
+def ioctl_now(fd, command, buffer):
+    function, *arguments = ioctl(fd, command, buffer)
+    return function(*arguments)
+
+
+# The demo's kernel threads
+
+
+def test_demo_start(fail_nth):
+    with Handle() as handle:
+        handle.create("fail-nth", abi.CONTROL + 65536)
+        ring = abi.Ring(handle, 65536)
+
+        def attempt(nth):
+            with abi.Demo() as demo:
+                words = raw(abi.START.pack(handle.fd, abi.RECORDS, 2, 0, 0, 0, 3, 0))
+                result, failed = fail_nth.call(nth, *ioctl(demo.fd, abi.IOC_START, words))
+                if result == 0:
+                    demo.wait(2)
+                demo.stop()
+            ring.take()
+            ring.take_records(1000)
+            ring.give()
+            return result, failed
+
+        assert every_failure(attempt, snapshot, errnos={errno.EAGAIN}) > 2
+        ring.close()
+        handle.unlink("fail-nth")
+
+
+def test_a_kernel_thread_at_work_allocates_nothing_that_can_fail():
+    """Its /proc/PID/fail-nth counts what it does: a thread that puts records goes on as if nothing had been set."""
+    with Handle() as handle, abi.Demo() as demo:
+        handle.create("fail-nth", abi.CONTROL + 65536)
+        ring = abi.Ring(handle, 65536)
+        demo.start(handle.fd, abi.RECORDS, 1, 0, 0, 0, 0)
+        threads = []
+        assert kernel.eventually(lambda: threads.extend(demo_threads()) or threads)
+        tally = abi.Tally()
+        for nth in range(1, 6):
+            (pathlib.Path("/proc") / threads[0] / "fail-nth").write_text(str(nth))
+            until = tally.records + 200
+            while tally.records < until:
+                tally.add(ring.get())
+        assert (pathlib.Path("/proc") / threads[0] / "fail-nth").read_text().strip() == "5"
+        assert demo.status(0)["running"] and demo.status(0)["error"] == 0
+        demo.stop()
+        ring.close()
+        handle.unlink("fail-nth")
+
+
+def demo_threads():
+    for entry in pathlib.Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                if (entry / "comm").read_text().startswith("semshare_demo/"):
+                    yield entry.name
+
+
+# Loading
+
+
+def finit_module(name, parameters=b""):
+    fd = os.open(kernel.KMOD_DIR / f"{name}.ko", os.O_RDONLY | os.O_CLOEXEC)
+    words = raw(parameters + b"\0")
+    return fd, (libc.syscall, ctypes.c_long(kernel.SYS["finit_module"]), fd, words, ctypes.c_int(0))
+
+
+def load_attempt(fail_nth, name, parameters=b""):
+    def attempt(nth):
+        fd, call = finit_module(name, parameters)
+        try:
+            return fail_nth.call(nth, *call)
+        finally:
+            os.close(fd)
+
+    return attempt
+
+
+#: What the kernel's loader makes of some failures: a symbol that it could not look up.
+LOADER_ERRNOS = {errno.ENOENT}
+
+
+#: More than these modules' own, which come last.
+LAST = {"semshare_demo": 30, "semshare_exec": 120, "semshare_test": 30}
+
+
+def functions_found():
+    """Whether the module has found each of the kernel's functions."""
+    with Handle() as handle:
+        for index in range(100):
+            try:
+                words = handle.ioctl(abi.IOC_FUNCTION, abi.FUNCTION.pack(index, 0, b"", b""))
+            except OSError:
+                return
+            yield abi.FUNCTION.unpack(words)[1]
+
+
+def loaded_state():
+    """Modules, their devices, and what there is to see if the one that shows it is there."""
+    devices = sorted(path.name for path in pathlib.Path("/dev").glob("semshare*"))
+    return kernel.loaded(), devices, snapshot() if "semshare" in devices else None
+
+
+def test_load(fail_nth):
+    """The loader's own allocations, which come first, are the kernel's: of those a sample is enough.
+
+    Where they end a load with a parameter tells that the module refuses at once.
+    """
+    with kernel.everything_unloaded():
+        for name in ("semshare", "semshare_demo", "semshare_exec", "semshare_test"):
+            attempt = load_attempt(fail_nth, name)
+            before = loaded_state()
+
+            def count(parameters=b"", name=name):
+                """How many allocations a load makes."""
+                many = 1_000_000
+                fd, call = finit_module(name, parameters)
+                text = str(many).encode()
+                assert libc.pwrite(fail_nth.fd, text, len(text), 0) == len(text)
+                result = call[0](*call[1:])
+                left = fail_nth.left()
+                libc.pwrite(fail_nth.fd, b"0", 1, 0)
+                os.close(fd)
+                if result == 0:
+                    assert kernel.unload(name) == 0
+                return many - left
+
+            total = count()
+            own = count(b"hide=no_such_function") if name == "semshare" else total - LAST[name]
+            assert 0 < own < total
+            failures = 0
+            for nth in [*range(1, own, own // 10 + 1), *range(own, total + 3)]:
+                result, failed = attempt(nth)
+                if result == 0:
+                    # It did without, and has all that it has otherwise.
+                    if name == "semshare":
+                        assert all(functions_found()), f"n = {nth}"
+                    assert kernel.unload(name) == 0
+                else:
+                    failures += 1
+                    assert failed, f"{name}: {name_of(result)}, n = {nth}"
+                    assert -result in ERRNOS | LOADER_ERRNOS, f"{name}: {name_of(result)}, n = {nth}"
+                assert loaded_state() == before, f"{name}: n = {nth}"
+            assert failures > 10
+            assert kernel.load(name) == 0
+
+
+# References that no search for lost memory finds
+
+
+def test_no_namespace_is_held():
+    from namespaces import gone_after
+
+    def inside():
+        abi.unshare_ipc()
+        fail_nth = FailNth()
+        create = raw(CREATE.pack(b"fail-nth", PAGE, 0o600, 0))
+        for nth in range(1, 12):
+            fd, _ = fail_nth.call(nth, libc.open, b"/dev/semshare", os.O_RDWR | os.O_CLOEXEC)
+            if fd < 0:
+                with Handle() as handle:
+                    assert fail_nth.call(nth, *ioctl(handle.fd, abi.IOC_CREATE, create))[0] <= 0
+                continue
+            fail_nth.call(nth, *ioctl(fd, abi.IOC_CREATE, create))
+            os.close(fd)
+
+    gone_after(lambda: abi.in_child(inside))
