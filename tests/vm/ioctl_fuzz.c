@@ -308,7 +308,7 @@ static const struct command test_commands[] = {
 		FIELD(semshare_test_call, value, SMALL), FIELD(semshare_test_call, timed, BOOLEAN),
 		FIELD(semshare_test_call, timeout_sec, SHORTLY),
 		FIELD(semshare_test_call, timeout_nsec, NUMBER),
-		FIELD(semshare_test_call, reserved, ZERO) } },
+		FIELD(semshare_test_call, fail_nth, ZERO) } },
 	{ COMMAND(SEMSHARE_TEST_IOC_SLEEP), {
 		FIELD(semshare_test_sleep, id, SEMID), FIELD(semshare_test_sleep, number, SMALL),
 		FIELD(semshare_test_sleep, threads, THREADS),
