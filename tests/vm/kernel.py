@@ -304,12 +304,23 @@ def loaded():
     return sorted((name for name in names if name.startswith("semshare")), key=len, reverse=True)
 
 
+def holders():
+    """Who has a device of this project open, or its memory mapped: "PID NAME: FILE" each."""
+    found = []
+    for process in pathlib.Path("/proc").glob("[0-9]*"):
+        for each in (*process.glob("fd/*"), *process.glob("map_files/*")):
+            with contextlib.suppress(OSError):
+                if (file := os.readlink(each)).startswith("/dev/semshare"):
+                    found.append(f"{process.name} {(process / 'comm').read_text().strip()}: {file}")
+    return found
+
+
 @contextlib.contextmanager
 def everything_unloaded():
     """No module of this project, and afterwards those again that were there before."""
     before = loaded()
     for module in before:
-        assert unload(module) == 0, f"{module} is in use"
+        assert unload(module) == 0, f"{module} is in use: {holders()}"
     try:
         yield
     finally:
