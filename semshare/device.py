@@ -35,6 +35,29 @@ class KernelFunction(NamedTuple):
     """Which operations answer EOPNOTSUPP without it."""
 
 
+def open_node(path: str, flags: int, denied: str) -> int:
+    """Open a device node of the module.
+
+    Args:
+        denied: what to do for a user who may not.
+
+    Raises:
+        NotFound: there is no such node, or no module behind it.
+        Denied: there is one, but it may not be opened.
+    """
+    try:
+        return os.open(path, flags | os.O_CLOEXEC)
+    except OSError as error:
+        code = error.errno or 0
+        if code in (errno.ENOENT, errno.ENXIO, errno.ENODEV):
+            raise NotFound(
+                errno.ENOENT, f"{path}: the kernel module semshare is not loaded; modprobe semshare"
+            ) from error
+        if code in (errno.EACCES, errno.EPERM):
+            raise Denied(code, f"{path}: this user may not open it{denied}") from error
+        raise failure(code, path, "open") from error
+
+
 def present() -> bool:
     """Whether there is a device: the module is loaded, or udev keeps a node for it."""
     return os.path.exists(PATH)
@@ -50,23 +73,13 @@ class Device:
     """
 
     def __init__(self, *, readonly: bool = False) -> None:
-        try:
-            self.fd = os.open(PATH, (os.O_RDONLY if readonly else os.O_RDWR) | os.O_CLOEXEC)
-        except OSError as error:
-            code = error.errno or 0
-            if code in (errno.ENOENT, errno.ENXIO, errno.ENODEV):
-                raise NotFound(
-                    errno.ENOENT, f"{PATH}: the kernel module semshare is not loaded; modprobe semshare"
-                ) from error
-            if code in (errno.EACCES, errno.EPERM):
-                raise Denied(
-                    code,
-                    f"{PATH}: this user may not open it; have yourself added to its group, or its mode widened. "
-                    "Without "
-                    "it the module's names cannot be seen, so there is no falling back to POSIX shared memory; "
-                    'who wants just that asks for it: backend="posix"',
-                ) from error
-            raise failure(code, PATH, "open") from error
+        self.fd = open_node(
+            PATH,
+            os.O_RDONLY if readonly else os.O_RDWR,
+            "; have yourself added to its group, or its mode widened. Without "
+            "it the module's names cannot be seen, so there is no falling back to POSIX shared memory; "
+            'who wants just that asks for it: backend="posix"',
+        )
         try:
             self.version = self._version()
         except BaseException:

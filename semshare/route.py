@@ -12,7 +12,8 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 from semshare._abi import ffi, lib
-from semshare.errors import AbiMismatch, Denied, Error, NotFound, failure
+from semshare.device import open_node
+from semshare.errors import AbiMismatch, Error
 
 PATH: str = ffi.string(lib.SEMSHARE_ROUTE_DEVICE).decode()
 
@@ -37,19 +38,7 @@ def check() -> None:
         NotFound: the module is not loaded. Denied: this user may not open the device. AbiMismatch: the module and this
         package do not understand each other.
     """
-    try:
-        fd = os.open(PATH, os.O_RDWR | os.O_CLOEXEC)
-    except OSError as error:
-        code = error.errno or 0
-        if code in (errno.ENOENT, errno.ENXIO, errno.ENODEV):
-            raise NotFound(
-                errno.ENOENT, f"{PATH}: the kernel module semshare is not loaded; modprobe semshare"
-            ) from error
-        if code in (errno.EACCES, errno.EPERM):
-            raise Denied(
-                code, f"{PATH}: this user may not open it, which all may: chmod 0666, or look for a udev rule"
-            ) from error
-        raise failure(code, PATH, "open") from error
+    fd = open_node(PATH, os.O_RDWR, ", which all may: chmod 0666, or look for a udev rule")
     buffer = bytearray(ffi.buffer(ffi.new("struct semshare_version *", WANTED)))
     try:
         fcntl.ioctl(fd, lib.SEMSHARE_IOC_VERSION, buffer, True)

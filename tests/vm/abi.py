@@ -566,9 +566,8 @@ def loaded(name):
 
 
 @contextlib.contextmanager
-def parameter(name, value, module="semshare"):
-    """A module parameter set for a while."""
-    path = Path(f"/sys/module/{module}/parameters/{name}")
+def written(path, value):
+    """A file of the kernel's settings with that value for a while."""
     before = path.read_text()
     path.write_text(str(value))
     try:
@@ -577,5 +576,23 @@ def parameter(name, value, module="semshare"):
         path.write_text(before)
 
 
+def parameter(name, value, module="semshare"):
+    """A module parameter set for a while."""
+    return written(Path(f"/sys/module/{module}/parameters/{name}"), value)
+
+
 def read_parameter(name, module="semshare"):
     return int(Path(f"/sys/module/{module}/parameters/{name}").read_text())
+
+
+@contextlib.contextmanager
+def open_to_all(*paths):
+    """The devices may be opened by anybody."""
+    modes = [os.stat(path).st_mode & 0o7777 for path in paths]
+    for path in paths:
+        os.chmod(path, 0o666)
+    try:
+        yield
+    finally:
+        for path, mode in zip(paths, modes):
+            os.chmod(path, mode)

@@ -3,4 +3,24 @@
 
 import os
 
+import abi
+import kernel
+import pytest
+
 collect_ignore_glob = [] if os.environ.get("SEMSHARE_VM") else ["test_*.py"]
+
+
+@pytest.fixture
+def no_sets_left():
+    """Each test removes what it made, whatever became of the test."""
+    before = kernel.set_ids()
+    yield
+    for semid in kernel.set_ids() - before:
+        kernel.SystemCalls().semctl(semid, 0, kernel.IPC_RMID)
+
+
+@pytest.fixture
+def open_to_all():
+    """The devices may be opened by anybody, as a distribution's udev rule might have it."""
+    with abi.open_to_all("/dev/semshare", "/dev/semshare-demo"):
+        yield

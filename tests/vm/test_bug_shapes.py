@@ -51,15 +51,15 @@ from kernel import (
     name_of,
     shorts,
 )
+from namespaces import needs_same_id, same_id
 from pace import SLACK
 
 CLONE_NEWPID = 0x20000000
-NEXT_ID = pathlib.Path("/proc/sys/kernel/sem_next_id")
 KEY = 0x5E5B06
 EAGAIN, EIDRM, EINTR, EINVAL = -errno.EAGAIN, -errno.EIDRM, -errno.EINTR, -errno.EINVAL
 
+pytestmark = pytest.mark.usefixtures("no_sets_left")
 system = kernel.SystemCalls()
-needs_same_id = pytest.mark.skipif(not NEXT_ID.exists(), reason="this kernel cannot be told which id comes next")
 
 
 @pytest.fixture(scope="module")
@@ -115,23 +115,10 @@ def callers(device):
 # ---------------------------------------------------------------- sets and processes
 
 
-def set_ids():
-    lines = pathlib.Path("/proc/sysvipc/sem").read_text().splitlines()[1:]
-    return {int(line.split()[1]) for line in lines}
-
-
-@pytest.fixture(autouse=True)
-def no_sets_left():
-    before = set_ids()
-    yield
-    for semid in set_ids() - before:
-        system.semctl(semid, 0, IPC_RMID)
-
-
 def new_set(values, semid=None):
     """A set with these values; with that id if it is given and free."""
     if semid is not None:
-        NEXT_ID.write_text(str(semid))
+        same_id(semid)
     made = system.semget(IPC_PRIVATE, len(values), 0o600)
     assert made >= 0, name_of(made)
     assert system.setall(made, values) in (0, EIDRM, EINVAL)

@@ -44,6 +44,7 @@ from kernel import (
 )
 from pace import SLACK
 
+pytestmark = pytest.mark.usefixtures("no_sets_left")
 system = kernel.SystemCalls()
 NOBODY = 65534
 CONTEXTS = {
@@ -87,20 +88,6 @@ def process(device):
 @pytest.fixture
 def kthread(device):
     return EntryPoints(device, kernel.KTHREAD)
-
-
-@pytest.fixture(autouse=True)
-def no_sets_left():
-    """Each test removes what it made, whatever became of the test."""
-    before = set_ids()
-    yield
-    for semid in set_ids() - before:
-        system.semctl(semid, 0, IPC_RMID)
-
-
-def set_ids():
-    lines = pathlib.Path("/proc/sysvipc/sem").read_text().splitlines()[1:]
-    return {int(line.split()[1]) for line in lines}
 
 
 def new_set(nsems=1, values=None, mode=0o600):

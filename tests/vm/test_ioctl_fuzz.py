@@ -16,12 +16,26 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from abi import NOBODY, PAGE, Child, Handle, become, check, errno_of, eventually, in_child, insmod, libc, rmmod
+from abi import (
+    NOBODY,
+    PAGE,
+    Child,
+    Handle,
+    become,
+    check,
+    errno_of,
+    eventually,
+    in_child,
+    insmod,
+    libc,
+    open_to_all,
+    rmmod,
+)
+from effort import scaled
 from namespaces import none_left, unshare
 
 HERE = Path(__file__).resolve().parent
 INCLUDE = HERE.parents[1] / "kmod_semshare/include"
-EFFORT = float(os.environ.get("SEMSHARE_EFFORT", "1"))
 NO_32_BIT_CALLS = 77
 
 PATHS = {
@@ -87,7 +101,7 @@ def uses():
 def run(fuzz, mode, device, fd, count, uid=0):
     """Run the fuzzer in an IPC namespace of its own, which takes along what it made."""
     seed = int(os.environ.get("SEMSHARE_SEED", random.SystemRandom().randrange(1 << 32)))
-    count = max(100, round(count * EFFORT))
+    count = scaled(count, 100)
 
     def body():
         unshare()
@@ -104,19 +118,6 @@ def run(fuzz, mode, device, fd, count, uid=0):
     if int(status) == NO_32_BIT_CALLS:
         pytest.skip("this kernel has no system calls of 32-bit programs")
     assert status == "0", said
-
-
-@contextlib.contextmanager
-def open_to_all(*paths):
-    """The devices may be opened by anybody."""
-    modes = [os.stat(path).st_mode & 0o7777 for path in paths]
-    for path in paths:
-        os.chmod(path, 0o666)
-    try:
-        yield
-    finally:
-        for path, mode in zip(paths, modes):
-            os.chmod(path, mode)
 
 
 # ioctls

@@ -10,7 +10,6 @@ import contextlib
 import os
 import signal
 import socket
-import stat
 import threading
 import time
 from pathlib import Path
@@ -51,18 +50,15 @@ from abi import (
     semop,
     set_exists,
 )
+from effort import scaled
 from kernel import ROUTE_CONTEXTS, Route
-from namespaces import enter, gone_after, here, none_left, same_id, unshare, unshare_user
+from namespaces import enter, gone_after, here, needs_same_id, none_left, same_id, unshare, unshare_user
 
 CAPACITY = 4096
 COUNTER_AT = CONTROL + CAPACITY
 SIZE = COUNTER_AT + PAGE
 KEY = 0x5E5F
 BUSYBOX = "/run/semshare/busybox"  # in the machine's memory, and started in no time
-
-needs_same_id = pytest.mark.skipif(
-    not Path("/proc/sys/kernel/sem_next_id").exists(), reason="this kernel cannot give a set a certain id"
-)
 
 
 @pytest.fixture(autouse=True)
@@ -90,18 +86,6 @@ def any_caller(request):
     route = Route(ROUTE_CONTEXTS[request.param])
     yield route
     route.close()
-
-
-@pytest.fixture
-def open_to_all():
-    """The devices may be opened by anybody, as a distribution's udev rule might have it."""
-    paths = [path for path in ("/dev/semshare", "/dev/semshare-demo") if os.path.exists(path)]
-    modes = [stat.S_IMODE(os.stat(path).st_mode) for path in paths]
-    for path in paths:
-        os.chmod(path, 0o666)
-    yield
-    for path, mode in zip(paths, modes):
-        os.chmod(path, mode)
 
 
 @pytest.fixture
@@ -782,8 +766,7 @@ def test_namespaces_come_and_go(test_device):
                 Handle().create("churn", 64 * PAGE).close()
         del held
 
-    turns = round(16 * float(os.environ.get("SEMSHARE_EFFORT", "1")))
-    for turn in range(max(turns, len(SITUATIONS))):
+    for turn in range(scaled(16, len(SITUATIONS))):
         child = Child(worker, turn)
         child.told()
         time.sleep(0.005 * (turn % 7))

@@ -10,7 +10,6 @@ import errno
 import json
 import mmap
 import os
-import stat
 from pathlib import Path
 
 import kernel
@@ -71,31 +70,8 @@ USERS = {
     "other": (OTHER, OTHER, ()),
 }
 MODES = [0, 0o400, 0o200, 0o600, 0o640, 0o620, 0o660, 0o604, 0o602, 0o444, 0o222, 0o666, 0o066]
+pytestmark = pytest.mark.usefixtures("no_sets_left")
 system = kernel.SystemCalls()
-
-
-@pytest.fixture(autouse=True)
-def no_sets_left():
-    before = set_ids()
-    yield
-    for semid in set_ids() - before:
-        semctl(semid, 0, IPC_RMID)
-
-
-@pytest.fixture
-def open_to_all():
-    """The devices may be opened by anybody, as a distribution's udev rule might have it."""
-    paths = ["/dev/semshare", "/dev/semshare-demo"]
-    modes = [stat.S_IMODE(os.stat(path).st_mode) for path in paths]
-    for path in paths:
-        os.chmod(path, 0o666)
-    yield
-    for path, mode in zip(paths, modes):
-        os.chmod(path, mode)
-
-
-def set_ids():
-    return {int(line.split()[1]) for line in Path("/proc/sysvipc/sem").read_text().splitlines()[1:]}
 
 
 def make_set(mode=0o600, nsems=3, value=1, uid=OWNER):
