@@ -31,6 +31,7 @@
 
 #include "area.h"
 #include "compat/compat.h"
+#include "usage.h"
 
 static unsigned long max_area_bytes = 256UL << 20;
 module_param(max_area_bytes, ulong, 0644);
@@ -55,15 +56,7 @@ static DEFINE_XARRAY(areas_by_id);		/* all that live, unlinked ones too */
 static DEFINE_HASHTABLE(areas_by_name, 10);	/* those that have their name */
 static u64 last_id;
 static u64 total_bytes;
-
-/* What one user has in use: exists while it is not 0. */
-struct semshare_account {
-	struct hlist_node by_uid;
-	kuid_t uid;
-	u64 bytes;
-};
-
-static DEFINE_HASHTABLE(accounts, 6);
+static struct semshare_usage bytes_by_uid = SEMSHARE_USAGE_INIT(bytes_by_uid.mutex);
 
 static u64 area_bytes(const struct semshare_area *area)
 {
@@ -72,56 +65,27 @@ static u64 area_bytes(const struct semshare_area *area)
 
 /* ------------------------------------------------------------- accounting */
 
-static struct semshare_account *account_find(kuid_t uid)
-{
-	struct semshare_account *account;
-
-	hash_for_each_possible(accounts, account, by_uid, __kuid_val(uid)) {
-		if (uid_eq(account->uid, uid))
-			return account;
-	}
-	return NULL;
-}
-
 /* Limits are looked at once each: root may change them at any time. */
-static int account_charge(struct semshare_area *area)
+static int area_charge(struct semshare_area *area)
 {
-	u64 total_limit = READ_ONCE(max_total_bytes);
-	u64 user_limit = READ_ONCE(max_user_bytes);
-	struct semshare_account *account;
 	u64 bytes = area_bytes(area);
-	u64 used;
+	int err;
 
 	lockdep_assert_held(&areas_mutex);
-	if (total_bytes + bytes > total_limit)
+	if (total_bytes + bytes > READ_ONCE(max_total_bytes))
 		return -ENOSPC;
-	account = account_find(area->uid);
-	used = account ? account->bytes : 0;
-	if (used + bytes > user_limit && !capable(CAP_SYS_RESOURCE))
-		return -ENOSPC;
-	if (!account) {
-		account = kzalloc(sizeof(*account), GFP_KERNEL_ACCOUNT);
-		if (!account)
-			return -ENOMEM;
-		account->uid = area->uid;
-		hash_add(accounts, &account->by_uid, __kuid_val(area->uid));
-	}
-	account->bytes += bytes;
+	err = semshare_usage_charge(&bytes_by_uid, area->uid, bytes, READ_ONCE(max_user_bytes));
+	if (err)
+		return err == -EDQUOT ? -ENOSPC : err;
 	total_bytes += bytes;
 	return 0;
 }
 
-static void account_uncharge(struct semshare_area *area)
+static void area_uncharge(struct semshare_area *area)
 {
-	struct semshare_account *account = account_find(area->uid);
-
 	lockdep_assert_held(&areas_mutex);
 	total_bytes -= area_bytes(area);
-	account->bytes -= area_bytes(area);
-	if (!account->bytes) {
-		hash_del(&account->by_uid);
-		kfree(account);
-	}
+	semshare_usage_uncharge(&bytes_by_uid, area->uid, area_bytes(area));
 }
 
 /* ------------------------------------------------------------------ pages */
@@ -255,7 +219,7 @@ static void area_release(struct kref *refs)
 	area->data = NULL;
 
 	mutex_lock(&areas_mutex);
-	account_uncharge(area);
+	area_uncharge(area);
 	mutex_unlock(&areas_mutex);
 	area_free(area);
 }
@@ -316,7 +280,7 @@ struct semshare_area *semshare_area_make(struct ipc_namespace *ns, const char *n
 
 	/* The charge first: what is over a limit costs nobody any memory. */
 	mutex_lock(&areas_mutex);
-	err = name_find(ns, name, area->key) ? -EEXIST : account_charge(area);
+	err = name_find(ns, name, area->key) ? -EEXIST : area_charge(area);
 	mutex_unlock(&areas_mutex);
 	if (err) {
 		area_free(area);
@@ -334,7 +298,7 @@ struct semshare_area *semshare_area_make(struct ipc_namespace *ns, const char *n
 		err = xa_insert(&areas_by_id, area->id, area, GFP_KERNEL_ACCOUNT);
 	}
 	if (err) {
-		account_uncharge(area);
+		area_uncharge(area);
 		mutex_unlock(&areas_mutex);
 		area_free(area);
 		return ERR_PTR(err);

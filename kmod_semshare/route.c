@@ -17,11 +17,9 @@
 #include <linux/completion.h>
 #include <linux/cred.h>
 #include <linux/fs.h>
-#include <linux/hashtable.h>
 #include <linux/kthread.h>
 #include <linux/miscdevice.h>
 #include <linux/module.h>
-#include <linux/mutex.h>
 #include <linux/nsproxy.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task.h>
@@ -32,6 +30,7 @@
 #include "device.h"
 #include "route.h"
 #include "sem.h"
+#include "usage.h"
 
 /* Up to so many operations need no allocation; most calls have one. */
 #define SOPS_FAST	16
@@ -84,67 +83,7 @@ module_param(max_user_threads, uint, 0644);
 MODULE_PARM_DESC(max_user_threads,
 		 "kernel threads that work at once for one user without CAP_SYS_RESOURCE (default 4096)");
 
-/* How many work for one user: exists while it is not 0. */
-struct user_threads {
-	struct hlist_node by_uid;
-	kuid_t uid;
-	unsigned int count;
-};
-
-static DEFINE_MUTEX(threads_mutex);
-static DEFINE_HASHTABLE(threads_by_uid, 6);
-
-static struct user_threads *user_threads_find(kuid_t uid)
-{
-	struct user_threads *threads;
-
-	lockdep_assert_held(&threads_mutex);
-	hash_for_each_possible(threads_by_uid, threads, by_uid, __kuid_val(uid)) {
-		if (uid_eq(threads->uid, uid))
-			return threads;
-	}
-	return NULL;
-}
-
-static int user_threads_add(kuid_t uid)
-{
-	struct user_threads *threads;
-	int error = 0;
-
-	mutex_lock(&threads_mutex);
-	threads = user_threads_find(uid);
-	if ((threads ? threads->count : 0) >= READ_ONCE(max_user_threads) &&
-	    !capable(CAP_SYS_RESOURCE)) {
-		error = -ENOMEM;
-		goto out;
-	}
-	if (!threads) {
-		threads = kzalloc(sizeof(*threads), GFP_KERNEL_ACCOUNT);
-		if (!threads) {
-			error = -ENOMEM;
-			goto out;
-		}
-		threads->uid = uid;
-		hash_add(threads_by_uid, &threads->by_uid, __kuid_val(uid));
-	}
-	threads->count++;
-out:
-	mutex_unlock(&threads_mutex);
-	return error;
-}
-
-static void user_threads_remove(kuid_t uid)
-{
-	struct user_threads *threads;
-
-	mutex_lock(&threads_mutex);
-	threads = user_threads_find(uid);
-	if (!--threads->count) {
-		hash_del(&threads->by_uid);
-		kfree(threads);
-	}
-	mutex_unlock(&threads_mutex);
-}
+static struct semshare_usage threads_by_uid = SEMSHARE_USAGE_INIT(threads_by_uid.mutex);
 
 /* ------------------------------------------------------------ who does it */
 
@@ -173,9 +112,8 @@ static int carry_out_in_thread(struct operation *operation)
 	struct task_struct *thread;
 	int error;
 
-	error = user_threads_add(uid);
-	if (error)
-		return error;
+	if (semshare_usage_charge(&threads_by_uid, uid, 1, READ_ONCE(max_user_threads)))
+		return -ENOMEM;
 	operation->cred = current_cred();
 	init_completion(&operation->begun);
 	init_completion(&operation->done);
@@ -194,7 +132,7 @@ static int carry_out_in_thread(struct operation *operation)
 	put_task_struct(thread);
 	error = operation->result;
 out:
-	user_threads_remove(uid);
+	semshare_usage_uncharge(&threads_by_uid, uid, 1);
 	return error;
 }
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
 _numbers = itertools.count()
+
+# Whoever is started with & by a shell without job control ignores ^C, and so do all that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _leftovers(name: str) -> list[str]:

@@ -26,7 +26,7 @@ def observe() -> tuple[list[ProgramStart] | None, list[str]]:
         Their records, or None where the module is not loaded; and what went wrong.
     """
     try:
-        ring = Ring.attach(program_start.AREA)
+        ring = Ring.attach(program_start.AREA, backend="module")
     except FileNotFoundError:
         return None, []
     except (Error, OSError) as error:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -262,7 +263,8 @@ def test_watch_prints_what_is_in_the_ring_and_what_was_missed():
         ring = Ring.create(program_start.AREA, 1 << 16)
     except FileExistsError:
         pytest.skip("program starts are published here")
-    with ring:
+    with ring, contextlib.ExitStack() as stack:
+        stack.callback(ring.unlink)
         ring.put_many([start(1, 0), start(2, 0), start(3, 5)])
         ended = semshare("watch", "exec", "--count", "3")
         assert ended.returncode == 0 and ended.stderr == ""
@@ -270,14 +272,16 @@ def test_watch_prints_what_is_in_the_ring_and_what_was_missed():
         assert ["/bin/number-1" in lines[0], "/bin/number-2" in lines[1], "/bin/number-3" in lines[3]] == [True] * 3
         assert "5" in lines[2] and "missed" in lines[2]
 
-        process = subprocess.Popen(
-            [sys.executable, "-m", "semshare.cli", "watch", "exec", "--json"], stdout=subprocess.PIPE, text=True
+        process = stack.enter_context(
+            subprocess.Popen(
+                [sys.executable, "-m", "semshare.cli", "watch", "exec", "--json"], stdout=subprocess.PIPE, text=True
+            )
         )
+        stack.callback(process.kill)
         ring.put(start(4, 5))
         assert json.loads(process.stdout.readline())["path"] == "/bin/number-4"
         process.send_signal(signal.SIGINT)
         assert process.wait(LIMIT) == 0
-        ring.unlink()
 
 
 def test_the_key_of_a_name_is_the_headers(name, lock):

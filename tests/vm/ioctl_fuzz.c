@@ -148,13 +148,28 @@ static unsigned long bad_address(const struct memory *memory, size_t size)
 	return addresses[below(ARRAY_SIZE(addresses))];
 }
 
-/* An address of the kernel's: what looks like one, and was not put there by us, nor is half of it ours. */
-static bool has_kernel_address(const unsigned char *after, const unsigned char *before, size_t size)
+static bool has_number(const unsigned char *at, size_t size, unsigned int number)
+{
+	size_t i;
+
+	for (i = 0; i + sizeof(number) <= size; i += sizeof(number))
+		if (!memcmp(at + i, &number, sizeof(number)))
+			return true;
+	return false;
+}
+
+/*
+ * No address of the kernel's: nothing looks like one that was not put there by
+ * us, nor has an upper half that is a number of ours, there or elsewhere.  An
+ * address stands at a multiple of eight bytes, in what the kernel copies too.
+ */
+static void no_kernel_address(const char *whose, const unsigned char *after,
+			      const unsigned char *before, size_t size)
 {
 	unsigned long word, was;
 	size_t i;
 
-	for (i = 0; i + sizeof(word) <= size; i += 4) {
+	for (i = 0; i + sizeof(word) <= size; i += sizeof(word)) {
 		memcpy(&word, after + i, sizeof(word));
 		memcpy(&was, before + i, sizeof(was));
 		if (word >> 32 == was >> 32 || word < 0xffff800000000000 || word > -4096UL)
@@ -162,9 +177,10 @@ static bool has_kernel_address(const unsigned char *after, const unsigned char *
 		/* A small negative number behind another number, in two fields of 32 bits. */
 		if (word >> 40 == 0xffffff && (word >> 32 != 0xffffffff || (unsigned int)word < 0x80000000))
 			continue;
-		return true;
+		if (has_number(before, size, word >> 32))
+			continue;
+		fail("%s: told an address of the kernel: %#lx at byte %zu of %zu", whose, word, i, size);
 	}
-	return false;
 }
 
 /* ------------------------------------------------------------------ things */
@@ -580,9 +596,8 @@ static void call_and_check(const struct device *device, int fd, const struct com
 		fail("%s: answered %d, errno %d, and changed its argument", command->name, result, error);
 	if (device->commands == route_commands && number == SEMSHARE_ROUTE_SEMCTL)
 		hide_owner((const void *)at, inner->writable, inner_before);
-	if (has_kernel_address(at, before + MAX_SIZE - size, size) ||
-	    has_kernel_address(inner->writable, inner_before, MAX_SIZE))
-		fail("%s: told an address of the kernel", command->name);
+	no_kernel_address(command->name, at, before + MAX_SIZE - size, size);
+	no_kernel_address(command->name, inner->writable, inner_before, MAX_SIZE);
 	if (result < 0 && device->commands == route_commands && error != EFAULT &&
 	    memcmp(inner->writable, inner_before, MAX_SIZE))
 		fail("%s: failed with errno %d and wrote an answer", command->name, error);
