@@ -31,9 +31,11 @@ run_child() {
 	return "$status"
 }
 start_child() {
-	setpriv --pdeathsig TERM "$@" &
+	as_child "$@" &
 	child=$!
 }
+# as_child COMMAND…: for $(…), where run_child ties it to the subshell only. It takes the place of the calling shell.
+as_child() { exec setpriv --pdeathsig TERM "$@"; }
 child=
 end_child() { # [SIGNAL]
 	[ -z "$child" ] || { kill -s "${1:-TERM}" "$child" && wait "$child"; } || true

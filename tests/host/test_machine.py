@@ -253,6 +253,23 @@ def test_setup_refuses_a_word_that_it_does_not_know():
     assert "machine" in done.stderr
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_build_of_the_modules_that_is_killed_takes_what_fetches_the_kernel_along(tmp_path, number):
+    for folder in ("vm", "kmod_semshare"):
+        (tmp_path / folder).mkdir()
+    for name in ("vm/common.sh", "vm/kmod", "kmod_semshare/Kbuild"):
+        shutil.copy(TOP / name, tmp_path / name)
+    fetch = tmp_path / "vm/fetch"
+    fetch.write_text("#!/bin/sh\necho up >&2\nexec sleep 60\n")
+    fetch.chmod(0o755)
+    builder = subprocess.Popen([tmp_path / "vm/kmod", "6.1"], stderr=subprocess.PIPE, text=True)
+    assert builder.stderr is not None
+    assert builder.stderr.readline() == "up\n"
+    builder.send_signal(number)
+    # The end of the file: nobody has it open any more.
+    assert builder.communicate(timeout=20)[1] == ""
+
+
 def can_mount() -> bool:
     unshare = ["unshare", "--mount", "--pid", "--fork", "mount", "-t", "tmpfs", "none", "/mnt"]
     return os.geteuid() == 0 and subprocess.run(unshare, capture_output=True).returncode == 0
