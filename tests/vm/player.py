@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""sem_player.c, compiled and running: it plays sequences of semaphore operations and tells what happened."""
+"""sem_player, compiled and running: it plays sequences of semaphore operations and tells what happened."""
 
 import contextlib
 import pathlib
@@ -9,6 +9,7 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 UAPI = HERE.parent.parent / "kmod_semshare/include/uapi"
+SOURCES = [HERE / name for name in ("sem_player.c", "sem_steps.c", "sem_worker.c")]
 
 PLAIN = 1  # root only, and no bad pointers but NULL
 RARE_UNDO = 2  # for kernel threads, which only refuse it
@@ -21,7 +22,7 @@ def compile_player(folder):
     """The program, in that folder: static, because it forks a lot."""
     program = folder / "sem_player"
     command = ["gcc", "-O1", "-Wall", "-Wextra", "-Werror", "-static", f"-I{UAPI}", "-o", program]
-    subprocess.run([*command, HERE / "sem_player.c"], check=True)
+    subprocess.run([*command, *SOURCES], check=True)
     return program
 
 
