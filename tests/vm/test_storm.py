@@ -11,6 +11,7 @@ import time
 from collections import defaultdict
 
 import pytest
+from effort import scaled
 
 from semshare import Ring
 from semshare.demo import record
@@ -22,7 +23,7 @@ LONGEST = 200
 KERNEL_THREADS = 2
 FIRST_PROCESS = 100
 BATCH = 8
-KILLS = 200
+KILLS = scaled(200, least=40)
 REPORT = struct.Struct("@II")
 
 
