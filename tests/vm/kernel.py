@@ -276,10 +276,10 @@ class Route(Caller):
 ROUTE_CONTEXTS = {"caller": Route.CALLER, "kthread": Route.KTHREAD}
 
 
-def set_ids():
-    """The sets of this namespace."""
+def sets():
+    """The sets of this namespace: the key of each id."""
     lines = pathlib.Path("/proc/sysvipc/sem").read_text().splitlines()[1:]
-    return {int(line.split()[1]) for line in lines}
+    return {int(semid): int(key) for key, semid, *_ in map(str.split, lines)}
 
 
 # ---------------------------------------------------------------- modules

@@ -160,7 +160,8 @@ def ordinary_life(caller, key):
     note("SEM_STAT_ANY", (stat(caller, index, SEM_STAT_ANY)[0] == semid, stat(caller, index, SEM_STAT_ANY)[1]))
     for name, command in ("IPC_INFO", IPC_INFO), ("SEM_INFO", SEM_INFO):
         info = Seminfo()
-        note(name, (caller.semctl(0, 0, command, info) == index, info.all()))
+        highest = max(each % 32768 for each in kernel.sets())
+        note(name, (caller.semctl(0, 0, command, info) == highest, info.all()))
     note("IPC_RMID", caller.semctl(semid, 0, IPC_RMID))
     note("of one that is gone", [caller.semctl(semid, 0, command) for command in (GETVAL, IPC_RMID)])
     note("P on one that is gone", caller.semop(semid, [(0, -1)]))
