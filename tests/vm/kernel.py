@@ -325,15 +325,19 @@ def holders():
 def everything_unloaded():
     """No module of this project, and afterwards those again that were there before."""
     before = loaded()
-    for module in before:
-        assert unload(module) == 0, f"{module} is in use: {holders()}"
+
+    def unload_all():
+        # A file that a killed process had open may be let go of a moment after it.
+        for module in loaded():
+            assert eventually(lambda module=module: unload(module) == 0), f"{module} is in use: {holders()}"
+
+    unload_all()
     try:
         yield
     finally:
-        for module in loaded():
-            assert unload(module) == 0
+        unload_all()
         for module in reversed(before):
-            assert load(module) == 0
+            assert load(module) == 0, module
 
 
 class KernelLog:
