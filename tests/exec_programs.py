@@ -35,6 +35,7 @@ BUILDS = {
     "libplugin.so": [*LIBRARY, "-Wl,-rpath,$ORIGIN/deep,--enable-new-dtags"],
     "program": PROGRAM,
     "program-asan": [*PROGRAM, "-fsanitize=address"],
+    "program-tsan": [*PROGRAM, "-fsanitize=thread"],
     "program-early": [*PROGRAM, "-Wl,--no-as-needed", "{}/libearly.so", "-Wl,-rpath,$ORIGIN"],
 }
 

@@ -9,8 +9,8 @@ import json
 import os
 import resource
 import signal
-from pathlib import Path
-from typing import NoReturn
+import sys
+from typing import NoReturn, TextIO
 
 import click
 from rich.console import Console
@@ -45,7 +45,11 @@ PR_SET_PDEATHSIG = 1
 @click.command("exec", context_settings={"allow_interspersed_args": False})
 @click.option("--stats", is_flag=True, help="Print how many calls of each kind went through, on standard error.")
 @click.option(
-    "--stats-json", "json_file", type=click.Path(path_type=Path), metavar="FILE", help="Write that into FILE, as JSON."
+    "--stats-json",
+    "json_path",
+    type=click.Path(allow_dash=True),
+    metavar="FILE",
+    help="Write that into FILE, as JSON; - is standard output.",
 )
 @click.option(
     "--context",
@@ -55,7 +59,7 @@ PR_SET_PDEATHSIG = 1
     "caller's rights and no SEM_UNDO.",
 )
 @click.argument("words", metavar="PROGRAM [ARGS]...", nargs=-1, required=True, type=click.UNPROCESSED)
-def command(stats: bool, json_file: Path | None, context: str, words: tuple[str, ...]) -> None:
+def command(stats: bool, json_path: str | None, context: str, words: tuple[str, ...]) -> None:
     """Run PROGRAM with its semget, semop, semtimedop and semctl calls routed through the kernel module.
 
     All else of it is as without: its exit status is this command's, and so is the signal that ends it. Write -- before
@@ -71,11 +75,9 @@ def command(stats: bool, json_file: Path | None, context: str, words: tuple[str,
         _end(str(error), error.status)
     library = route.library()
     route.check()
-    if not stats and json_file is None:
+    if not stats and json_path is None:
         _execute(found, route.environment(before, library, context))
-    if json_file is not None:
-        # Now rather than after an hour's run.
-        json_file.write_text("")
+    json_file = _open(json_path) if json_path is not None else None
     with CallCounters() as counters:
         status = _run(found, route.environment(before, library, context, counters.path))
         counts = counters.read()
@@ -84,7 +86,7 @@ def command(stats: bool, json_file: Path | None, context: str, words: tuple[str,
         with contextlib.suppress(OSError):
             _show(counts, context)
     if json_file is not None:
-        json_file.write_text(json.dumps({"context": context, **counts.as_dict()}) + "\n")
+        print(json.dumps({"context": context, **counts.as_dict()}), file=json_file, flush=True)
     if not counts.images:
         click.echo(
             "semshare: exec: no process could count, so nothing is known: the loader refused the preload library, or "
@@ -92,6 +94,19 @@ def command(stats: bool, json_file: Path | None, context: str, words: tuple[str,
             err=True,
         )
     _end_like(status)
+
+
+def _open(path: str) -> TextIO:
+    """The file for the report, opened now rather than after an hour's run.
+
+    What is written into it meanwhile stays: it may be /dev/stdout, and PROGRAM's as well.
+    """
+    if path == "-":
+        return sys.stdout
+    try:
+        return open(path, "w", opener=lambda name, flags: os.open(name, flags | os.O_APPEND, 0o666))
+    except OSError as error:
+        _end(f"--stats-json {path}: {error.strerror}", 1)
 
 
 def _execute(found: Program, environment: dict[bytes, bytes]) -> NoReturn:

@@ -38,6 +38,11 @@ extern ElfW(Dyn) _DYNAMIC[] HIDDEN;
 HIDDEN void *next_syscall, *next_dlopen, *next_dlmopen, *next_dlsym, *next_dlvsym;
 HIDDEN void *libc_syscall, *libc_dlopen, *libc_dlmopen, *libc_dlsym, *libc_dlvsym;
 
+typedef int iterate_function(int (*look)(struct dl_phdr_info *info, size_t size, void *data), void *data);
+
+/* Not by its name either: a sanitizer's comes before it, and needs an answer of ours before it can work. */
+static iterate_function *libc_dl_iterate_phdr;
+
 /* calls.c and stubs.c. Only their addresses are wanted here. */
 typedef void function(void);
 function semget, semop, semtimedop, semctl;
@@ -162,6 +167,7 @@ void lookup_setup(void)
 		else if (!libc && is_libc(map))
 			libc = map;
 	}
+	libc_dl_iterate_phdr = libc ? (iterate_function *)defined(libc, "dl_iterate_phdr") : NULL;
 	for (size_t i = 0; i < PLACES; i++) {
 		struct place *place = &places[i];
 		void *behind;
@@ -178,15 +184,18 @@ void lookup_setup(void)
 /* ----------------------------------------------------------- who asks for what */
 
 struct search {
+	const char *wanted;	/* the function */
 	const void *caller;
-	const char *name;	/* of the object that the caller's code belongs to, as the loader has it */
-	ElfW(Addr) base;
-	bool before_us;
+	bool before_us;		/* the object that the caller's code belongs to comes before ours */
+	void *found;		/* else: the function that comes behind it */
 };
 
+/* The list of objects does not change while dl_iterate_phdr() goes through them. */
 static int look_at(struct dl_phdr_info *info, size_t size, void *data)
 {
+	const struct link_map *map = _r_debug.r_map;
 	struct search *search = data;
+	bool is_callers = false;
 
 	(void)size;
 	for (int i = 0; i < info->dlpi_phnum; i++) {
@@ -197,13 +206,16 @@ static int look_at(struct dl_phdr_info *info, size_t size, void *data)
 			continue;
 		if ((ElfW(Addr))_DYNAMIC - start < part->p_memsz)
 			search->before_us = false;
-		if ((ElfW(Addr))search->caller - start < part->p_memsz) {
-			search->name = info->dlpi_name;
-			search->base = info->dlpi_addr;
-			return 1;
-		}
+		if ((ElfW(Addr))search->caller - start < part->p_memsz)
+			is_callers = true;
 	}
-	return 0;
+	if (!is_callers)
+		return 0;
+	while (map && !(map->l_name == info->dlpi_name && map->l_addr == info->dlpi_addr))
+		map = map->l_next;
+	if (!search->before_us)
+		search->found = defined_behind(map, search->wanted);
+	return 1;
 }
 
 /*
@@ -213,18 +225,12 @@ static int look_at(struct dl_phdr_info *info, size_t size, void *data)
  */
 static void *behind_caller(const struct place *place, const void *caller)
 {
-	struct search search = { .caller = caller, .before_us = true };
-	const struct link_map *map = _r_debug.r_map;
-	void *found;
+	struct search search = { .wanted = place->name, .caller = caller, .before_us = true };
 
-	dl_iterate_phdr(look_at, &search);
-	if (search.name && search.before_us)
+	if (libc_dl_iterate_phdr(look_at, &search) && search.before_us)
 		return NULL;
-	while (map && !(map->l_name == search.name && map->l_addr == search.base))
-		map = map->l_next;
 	/* An object that was loaded later has the C library behind it by its own needs, wherever that is in the list. */
-	found = defined_behind(map, place->name);
-	return !found || found == place->libc ? (void *)place->ours : NULL;
+	return !search.found || search.found == place->libc ? (void *)place->ours : NULL;
 }
 
 /* What dlsym(), or with a version dlvsym(), is to answer; NULL: what it would answer without us. */
@@ -237,7 +243,7 @@ HIDDEN void *lookup(void *handle, const char *name, const char *version, const v
 	for (size_t i = 0; i < PLACES; i++)
 		if (text_equal(places[i].name, name))
 			place = &places[i];
-	if (!place || !place->libc)
+	if (!place || !place->libc || !libc_dl_iterate_phdr)
 		return NULL;
 	if (handle == RTLD_NEXT)
 		return version && !((versioned_lookup_function *)libc_dlvsym)(RTLD_DEFAULT, name, version)

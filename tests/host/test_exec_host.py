@@ -239,6 +239,13 @@ def test_a_program_with_a_sanitizer_that_must_be_first_is_told_what_to_set(progr
     assert ran.counts.not_routed + ran.counts.routed > 0
 
 
+def test_a_program_with_a_sanitizer_that_looks_for_what_it_stands_before_starts(programs):
+    """ThreadSanitizer's library asks dlsym() before its own dl_iterate_phdr() works."""
+    ran = run([str(programs / "program-tsan"), "timeouts", "asked_for"])
+    assert ran.status == 0, ran.errors
+    assert ran.counts.not_routed + ran.counts.routed > 0
+
+
 # ---------------------------------------------------------------------------------------------------- the environment
 
 

@@ -44,6 +44,12 @@ def semshare(*words: str, **more) -> subprocess.CompletedProcess:
 # ----------------------------------------------------------------------------------------- what programs can do at all
 
 
+def test_a_program_under_thread_sanitizer_is_routed(programs):
+    ran = run([str(programs / "program-tsan"), "all_commands", "blocked"])
+    assert ran.status == 0, ran.errors
+    assert ran.counts.routed > 0 and ran.counts.not_routed == 0
+
+
 @each_context
 @pytest.mark.parametrize(
     "case",
@@ -269,6 +275,23 @@ def test_what_the_command_is_told_and_says(programs, tmp_path):
     assert words[0] == "semshare exec: context caller; 1 program starts, 1 processes with calls"
     assert words[3].split() == ["semop", "12", "6", "6", "8", "0"]
     assert "GETVAL 4, IPC_RMID 2" in ended.stderr
+
+
+@pytest.mark.parametrize("name", ["-", "/dev/stdout"])
+def test_the_report_comes_after_what_the_program_has_written(name, tmp_path):
+    log = tmp_path / "log"
+    with open(log, "w") as output:
+        command = ["semshare", "exec", "--stats-json", name, "--", "sh", "-c", "echo first; ipcs; echo last"]
+        assert subprocess.run(command, stdout=output, timeout=LIMIT).returncode == 0
+    lines = log.read_text().splitlines()
+    assert (lines[0], lines[-2]) == ("first", "last")
+    assert json.loads(lines[-1])["images"] == 2
+
+
+def test_a_report_that_cannot_be_written_is_told_before_anything_runs(tmp_path):
+    ended = semshare("--stats-json", str(tmp_path / "nowhere/report"), "--", "echo", "ran")
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.count("\n") == 1 and ended.stderr.endswith("No such file or directory\n"), ended.stderr
 
 
 @pytest.mark.parametrize("options", [[], ["--stats"]], ids=["becomes", "parent"])
