@@ -326,18 +326,19 @@ def everything_unloaded():
     """No module of this project, and afterwards those again that were there before."""
     before = loaded()
 
-    def unload_all():
+    def unloads(module):
         # A file that a killed process had open may be let go of a moment after it.
-        for module in loaded():
-            assert eventually(lambda module=module: unload(module) == 0), f"{module} is in use: {holders()}"
+        return eventually(lambda: unload(module) == 0)
 
-    unload_all()
     try:
+        for module in before:
+            assert unloads(module), f"{module} is in use: {holders()}"
         yield
     finally:
-        unload_all()
+        left = [module for module in loaded() if not unloads(module)]
         for module in reversed(before):
-            assert load(module) == 0, module
+            assert module in left or load(module) == 0, module
+        assert not left, f"{left} in use: {holders()}"
 
 
 class KernelLog:

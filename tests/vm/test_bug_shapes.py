@@ -185,7 +185,9 @@ class Shared:
     def __init__(self):
         self.map = mmap.mmap(-1, 4 * mmap.PAGESIZE)
         self.over = ctypes.c_int.from_buffer(self.map, 0)
-        self.read, self.written = (ctypes.c_int.from_buffer(self.map, at) for at in (4, 8))
+        self.read, self.written, self.done, self.refused = (
+            ctypes.c_int.from_buffer(self.map, at) for at in (4, 8, 12, 16)
+        )
         self.address = ctypes.addressof(self.over) + mmap.PAGESIZE
 
     def put(self, data, at=0):
@@ -236,10 +238,13 @@ def test_no_operation_falls_into_the_gap_between_a_set_and_its_successor(caller,
             answers.add(min(0, caller.semctl(semid, 0, GETVAL)))
             stat = caller.semctl(semid, 0, IPC_STAT, ds)
             assert stat in (EIDRM, EINVAL) or (stat == 0 and ds.nsems == 2)
+            shared.done.value |= 0 in answers
+            shared.refused.value |= bool(answers & {EIDRM, EINVAL})
         return sorted(answers)
 
     replacing, using = start(replace), [start(use) for _ in range(3)]
     time.sleep(max(0.5, EFFORT))
+    kernel.eventually(lambda: shared.done.value and shared.refused.value, 6 * SLACK)
     shared.over.value = 1
     assert int(replacing.answer()) > 0
     answers = set().union(*(ast.literal_eval(worker.answer()) for worker in using))
