@@ -365,6 +365,17 @@ class KernelLog:
 # ---------------------------------------------------------------- processes
 
 
+def threads(*names):
+    """The kernel threads whose names begin so: the name of each pid."""
+    found = {}
+    for path in pathlib.Path("/proc").glob("[0-9]*/comm"):
+        with contextlib.suppress(OSError):
+            name = path.read_text().strip()
+            if name.startswith(names):
+                found[int(path.parent.name)] = name
+    return found
+
+
 def in_child(function):
     """Run it in a forked process, which leaves by os._exit: its result, a short string."""
     reader, writer = os.pipe()

@@ -194,17 +194,6 @@ class Shared:
         self.map[mmap.PAGESIZE + at : mmap.PAGESIZE + at + len(data)] = data
 
 
-def routed_threads():
-    """The kernel threads that carry out routed calls."""
-    found = []
-    for path in pathlib.Path("/proc").glob("[0-9]*/comm"):
-        try:
-            found += [name for name in path.read_text().split() if name.startswith("semshare/")]
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-    return found
-
-
 # ---------------------------------------------------------------- the id of another set
 
 
@@ -375,7 +364,7 @@ def test_a_signal_at_the_instant_of_removal_ends_the_sleep_once(caller, number, 
         assert set(answers) <= allowed, answers
         os.close(gate)
         os.close(open_gate)
-    assert not routed_threads()
+    assert not kernel.threads("semshare/")
 
 
 # ---------------------------------------------------------------- the instant of the wake-up
@@ -402,7 +391,7 @@ def kill_at_the_wake_up(caller, start, flags, values):
         # It can be had, or given and had.
         assert system.semop(semid, [(0, -1 if value else 1, IPC_NOWAIT)]) == 0
         assert system.semctl(semid, 0, IPC_RMID) == 0
-    assert not routed_threads()
+    assert not kernel.threads("semshare/")
     return seen
 
 
@@ -419,11 +408,11 @@ def test_a_thread_stopped_by_a_signal_is_gone_and_does_not_try_again(start):
     semid = new_set([0])
     worker = start(lambda: (route.semop(semid, [(0, -1)]), route.semop(semid, [(0, 1)]), route.semop(semid, [(0, -1)])))
     assert kernel.eventually(lambda: sleepers(semid) == 1)
-    assert len(routed_threads()) == 1
+    assert len(kernel.threads("semshare/")) == 1
     worker.kill(signal.SIGUSR1)
     # The next calls have threads of their own, which nobody stopped.
     assert worker.answer() == f"({EINTR}, 0, 0)"
-    assert sleepers(semid) == 0 and not routed_threads()
+    assert sleepers(semid) == 0 and not kernel.threads("semshare/")
     route.close()
 
 

@@ -8,8 +8,8 @@ import os
 import signal
 import subprocess
 import time
-from pathlib import Path
 
+import kernel
 import pytest
 from abi import insmod, loaded
 
@@ -41,17 +41,6 @@ def sets() -> list[int]:
     return [semid for semid, _ in all_sets()]
 
 
-def demo_threads() -> list[str]:
-    names = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                names.append((entry / "comm").read_text().strip())
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-    return [name for name in names if name.startswith("semshare_demo/")]
-
-
 def eventually(condition, limit: float = 10.0) -> bool:
     deadline = time.monotonic() + limit
     while not condition():
@@ -66,7 +55,7 @@ def nothing_is_left(modules):
     before = areas(), sets()
     yield
     assert eventually(lambda: (areas(), sets()) == before), (areas(), sets(), before)
-    assert not demo_threads()
+    assert not kernel.threads("semshare_demo/")
 
 
 def test_six_parties_add_up():
@@ -123,7 +112,7 @@ def test_a_killed_parent_leaves_nothing():
     process = started()
     process.kill()
     process.communicate(timeout=LIMIT)
-    assert eventually(lambda: not demo_threads())
+    assert eventually(lambda: not kernel.threads("semshare_demo/"))
 
 
 def started() -> subprocess.Popen:
@@ -134,5 +123,5 @@ def started() -> subprocess.Popen:
         text=True,
         start_new_session=True,
     )
-    assert eventually(lambda: len(demo_threads()) == 2, 120)
+    assert eventually(lambda: len(kernel.threads("semshare_demo/")) == 2, 120)
     return process

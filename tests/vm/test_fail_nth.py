@@ -363,9 +363,7 @@ def test_route_semget(fail_nth, route):
 def test_route_semtimedop(fail_nth, route, semid, count):
     operations = kernel.operations([(0, 1, IPC_NOWAIT)] * count)
     timeout = (ctypes.c_long * 2)(1, 0)
-    words = struct.pack(
-        "iIQQII", semid, count, kernel.address(operations), kernel.address(timeout), route.context, 0
-    )
+    words = struct.pack("iIQQII", semid, count, kernel.address(operations), kernel.address(timeout), route.context, 0)
     attempt = route_attempt(fail_nth, route, 0x51, words, (operations, timeout))
     assert every_failure(attempt, lambda: snapshot(semid), lambda _: system.semop(semid, [(0, -count)])) > 2
 
@@ -574,26 +572,18 @@ def test_a_kernel_thread_at_work_allocates_nothing_that_can_fail():
         ring = abi.Ring(handle, 65536)
         demo.start(handle.fd, abi.RECORDS, 1, 0, 0, 0, 0)
         threads = []
-        assert kernel.eventually(lambda: threads.extend(demo_threads()) or threads)
+        assert kernel.eventually(lambda: threads.extend(kernel.threads("semshare_demo/")) or threads)
         tally = abi.Tally()
         for nth in range(1, 6):
-            (pathlib.Path("/proc") / threads[0] / "fail-nth").write_text(str(nth))
+            pathlib.Path(f"/proc/{threads[0]}/fail-nth").write_text(str(nth))
             until = tally.records + 200
             while tally.records < until:
                 tally.add(ring.get())
-        assert (pathlib.Path("/proc") / threads[0] / "fail-nth").read_text().strip() == "5"
+        assert pathlib.Path(f"/proc/{threads[0]}/fail-nth").read_text().strip() == "5"
         assert demo.status(0)["running"] and demo.status(0)["error"] == 0
         demo.stop()
         ring.close()
         handle.unlink("fail-nth")
-
-
-def demo_threads():
-    for entry in pathlib.Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                if (entry / "comm").read_text().startswith("semshare_demo/"):
-                    yield entry.name
 
 
 # Loading
@@ -667,7 +657,7 @@ def test_load(fail_nth):
 
             total = count()
             own = count(b"hide=no_such_function") if name == "semshare" else total - LAST[name]
-            assert 0 < own < total
+            assert 0 < own < total, f"{name}: {own} of {total}"
             failures = 0
             for nth in [*range(1, own, own // 10 + 1), *range(own, total + 3)]:
                 result, failed = attempt(nth)
@@ -677,11 +667,12 @@ def test_load(fail_nth):
                         assert all(functions_found()), f"n = {nth}"
                     assert kernel.unload(name) == 0
                 else:
-                    failures += 1
+                    failures += nth >= own
                     assert failed, f"{name}: {name_of(result)}, n = {nth}"
                     assert -result in ERRNOS | LOADER_ERRNOS, f"{name}: {name_of(result)}, n = {nth}"
                 assert loaded_state() == before, f"{name}: n = {nth}"
-            assert failures > 10
+            # Much of it, such as telling udev, an initialization can do without; but not all.
+            assert failures > 2, f"{name}: {failures} of {total - own}"
             assert kernel.load(name) == 0
 
 

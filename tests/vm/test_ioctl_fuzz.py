@@ -4,7 +4,6 @@
 SEMSHARE_EFFORT scales how many calls are made, SEMSHARE_SEED repeats a run: each prints its own.
 """
 
-import contextlib
 import ctypes
 import fcntl
 import mmap
@@ -15,6 +14,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+import kernel
 import pytest
 from abi import (
     NOBODY,
@@ -76,20 +76,12 @@ def nothing_left():
         with Handle() as handle:
             areas = [area["name"] for area in handle.list()]
         sets = sorted(line.split()[0] for line in Path("/proc/sysvipc/sem").read_text().splitlines()[1:])
-        return areas, sets, kernel_threads(), uses()
+        return areas, sets, kernel.threads("semshare_demo/", "semshare-", "semshare/"), uses()
 
     before = state()
     yield
     eventually(none_left)
     eventually(lambda: state() == before)
-
-
-def kernel_threads():
-    names = []
-    for each in Path("/proc").glob("[0-9]*/comm"):
-        with contextlib.suppress(OSError):
-            names.append(each.read_text().strip())
-    return [name for name in names if name.startswith(("semshare_demo/", "semshare-", "semshare/"))]
 
 
 def uses():

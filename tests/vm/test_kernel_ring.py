@@ -12,6 +12,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import kernel
 import pytest
 from abi import (
     AT_DEATHS,
@@ -86,15 +87,6 @@ def ring():
 def demo():
     with Demo() as demo:
         yield demo
-
-
-def threads_of_the_demo():
-    names = []
-    for each in Path("/proc").iterdir():
-        if each.name.isdigit():
-            with contextlib.suppress(OSError):
-                names.append((each / "comm").read_text().strip())
-    return [name for name in names if name.startswith("semshare_demo/")]
 
 
 def consume(ring, count, timeout=60):
@@ -174,7 +166,7 @@ def test_run_until_stop_leaves_a_report(ring, demo):
         assert status["done"] == tally.next.get(index, 0)
     assert errno_of(demo.status, 2) == "ENOENT"
     assert ring.handle.info()["kernel_users"] == 0
-    assert threads_of_the_demo() == []
+    assert kernel.threads("semshare_demo/") == {}
     # The next run on the same file starts anew.
     demo.start(ring.handle.fd, RECORDS, 1, count=3)
     assert demo.wait(1)[0]["done"] == 3
@@ -384,7 +376,7 @@ def fill(ring, demo, threads):
 def test_threads_asleep_on_a_full_ring_stop_at_once(ring, demo, how):
     fill(ring, demo, 8)
     stop_soon(demo.stop if how == "stop" else demo.close)
-    assert threads_of_the_demo() == []
+    assert kernel.threads("semshare_demo/") == {}
     assert semctl(ring.semid, MUTEX, GETVAL) == 1
     assert semctl(ring.semid, SPACE, GETNCNT) == 0
     assert ring.handle.info()["kernel_users"] == 0
@@ -398,7 +390,7 @@ def test_threads_asleep_on_a_mutex_that_is_held_for_ever_stop_at_once(ring, demo
     time.sleep(1.2)  # into the second slice
     assert demo.status(0)["running"] == 1
     stop_soon(demo.stop if how == "stop" else demo.close)
-    assert threads_of_the_demo() == []
+    assert kernel.threads("semshare_demo/") == {}
     ring.give()
 
 
@@ -411,9 +403,9 @@ def test_killing_the_process_that_started_the_threads_stops_them(ring):
 
     child = Child(owner)
     child.told()
-    assert len(threads_of_the_demo()) == 4
+    assert len(kernel.threads("semshare_demo/")) == 4
     child.kill()
-    eventually(lambda: threads_of_the_demo() == [])
+    eventually(lambda: kernel.threads("semshare_demo/") == {})
     eventually(lambda: ring.handle.info()["kernel_users"] == 0)
 
 
@@ -570,7 +562,7 @@ def test_scribbling_user_hurts_only_itself(demo, what):
             ring.close()
             turns += 1
     assert turns > 2
-    assert threads_of_the_demo() == []
+    assert kernel.threads("semshare_demo/") == {}
 
 
 # Tracepoints

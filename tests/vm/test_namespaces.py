@@ -101,11 +101,7 @@ def keys_of_sets():
 
 def kernel_threads():
     """The threads that work for a process now, by name: the demo's, the tests' and those of routed calls."""
-    names = []
-    for each in Path("/proc").glob("[0-9]*/comm"):
-        with contextlib.suppress(OSError):
-            names.append(each.read_text().strip())
-    return [name for name in names if name.startswith(("semshare_demo/", "semshare-sleep", "semshare/"))]
+    return list(kernel.threads("semshare_demo/", "semshare-sleep", "semshare/").values())
 
 
 def make_set(semid=None, value=1, key=0):

@@ -36,7 +36,7 @@ from abi import (
     semget,
     semop,
 )
-from kernel import Route
+from kernel import Route, threads
 
 CAPACITY = 4096
 COUNTER_AT = CONTROL + CAPACITY
@@ -50,16 +50,6 @@ BUSY = 0.5 if SLOW else 0.2
 LOOKS = 40
 WATCHED = 1.0
 TICKS = os.sysconf("SC_CLK_TCK")
-
-
-def threads(*names):
-    """The kernel threads whose names begin so, by pid."""
-    found = []
-    for each in Path("/proc").glob("[0-9]*/comm"):
-        with contextlib.suppress(OSError):
-            if each.read_text().startswith(names):
-                found.append(int(each.parent.name))
-    return found
 
 
 def processor_time(pid):
@@ -93,7 +83,7 @@ def stop_in_time(stop, *names):
     took = time.monotonic() - began
     print(f"stopped after {took:.3f} s")
     assert took < STOPPED_WITHIN
-    eventually(lambda: threads(*names) == [])
+    eventually(lambda: threads(*names) == {})
 
 
 @pytest.fixture
@@ -217,7 +207,7 @@ def test_the_demos_threads_whose_set_is_removed_end_and_wait_for_nobody(ring, de
     demo.start(ring.handle.fd, RECORDS, threads=4, payload=200)
     asleep_on(ring, SPACE, 4)
     semctl(ring.semid, 0, IPC_RMID)
-    eventually(lambda: threads("semshare_demo/") == [])
+    eventually(lambda: threads("semshare_demo/") == {})
     stop_in_time(demo.stop, "semshare_demo/")
 
 
@@ -253,7 +243,7 @@ def test_threads_of_routed_calls(end):
     child = Child(body)
     child.told()
     eventually(lambda: semctl(semid, 0, GETNCNT) == 3)
-    mine = [pid for pid in threads("semshare/")]
+    mine = list(threads("semshare/"))
     assert len(mine) == 3
     assert_asleep(mine)
     removed = False
