@@ -8,6 +8,9 @@ import re
 PATTERNS = pathlib.Path(__file__).resolve().with_name("splats")
 
 OURS = "[semshare"  # how a stack trace marks a function of one of our modules
+# The line of a KCSAN report over the stack of one of the two accesses, and how many functions of that are near to it.
+ACCESS = re.compile(r"\d+ bytes by (task|interrupt)")
+NEAR = 4
 
 # What vm/guest-init writes before the list of leaks.
 RUN_BEGAN = re.compile(r"semshare: kmemleak: the run began at jiffies: (\d+)")
@@ -54,13 +57,24 @@ class Splats:
 
 
 def _race_is_ours(lines):
-    """Whether a KCSAN report, which ends at a line of "=", has a function of ours on any of its stacks.
+    """Whether a KCSAN report, which ends at a line of "=", is of an access that our code made, or had made for it.
 
-    The kernel has races of its own, known and borne with. One that it commits further down, while our code has called
-    it, counts here: whether the raced-for memory is ours the report does not say. Is it not, vm/splats can name it.
+    The kernel has races of its own, known and borne with. Those that it commits while our code has called it are told
+    from ours by how far down they are: what works on memory that it is handed, such as a list, does so within a few
+    calls; what is many calls below us, in an interrupt, the timers or the allocator, is on memory of the kernel's.
     """
     report = itertools.takewhile(lambda line: "==========" not in line, lines)
-    return any(OURS in line for line in report)
+    depth = None  # in one of the two stacks, the access first; None outside
+    for line in report:
+        if ACCESS.search(line):
+            depth = 0
+        elif depth is not None and "+0x" in line:
+            depth += 1
+            if OURS in line and depth <= NEAR:
+                return True
+        else:
+            depth = None
+    return False
 
 
 def _leak_is_ours(lines, run_began):

@@ -117,11 +117,15 @@ def race(function: str) -> str:
 """
 
 
-def test_a_data_race_counts_only_with_a_function_of_ours_on_a_stack(splats):
+def test_a_data_race_counts_only_with_a_function_of_ours_near_the_access(splats):
     theirs, ours = race("vfs_ioctl+0x1/0x2"), race("semshare_area_ioctl+0x1/0x2 [semshare]")
     assert splats.first(theirs) is None
     assert "KCSAN: data-race" in splats.first(ours)
     assert "KCSAN: data-race" in splats.first(theirs + ours)
+    line, below = "[    7.1]  do_there+0x21/0x90\n", "[    7.1]  semshare_area_ioctl+0x1/0x2 [semshare]\n"
+    for between, counts in ((2, True), (3, False)):
+        deep = theirs.replace(line, line + "[    7.1]  helper+0x1/0x2\n" * between + below)
+        assert (splats.first(deep) is not None) == counts
     assert splats.first(theirs + "[    7.2] semshare: loaded [semshare]") is None
     assert "WARNING: " in splats.first(theirs + "[    7.2] WARNING: CPU: 1 PID: 2 at here:3")
 
@@ -131,6 +135,8 @@ def test_a_data_race_counts_only_with_a_function_of_ours_on_a_stack(splats):
     [
         ("ktime_get_real_seconds / timekeeping_advance", False),
         ("__do_semtimedop / semctl_stat", False),
+        ("exit_signals / kthread_unpark", False),
+        ("kthread_stop / do_exit", False),
         ("semshare_lock_take / semctl_stat", True),
         ("__do_semtimedop / semshare_lock_take", True),
     ],
