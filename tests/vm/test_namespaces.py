@@ -247,7 +247,8 @@ def open_namespace_of(tid):
 def test_a_routed_getpid_tells_no_process_of_an_outer_pid_namespace():
     """Whoever carries it out, GETPID answers as its caller sees processes: 0 for one that it does not see."""
     semid = make_set()
-    assert Route().semop(semid, [(0, 1)]) == 0
+    with contextlib.closing(Route()) as route:
+        assert route.semop(semid, [(0, 1)]) == 0
     for context, outer in (Route.CALLER, os.getpid()), (Route.KTHREAD, os.getpid()):
         route = Route(context)
         assert route.semctl(semid, 0, kernel.GETPID) == outer
