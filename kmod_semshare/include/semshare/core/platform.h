@@ -8,6 +8,7 @@
 
 #ifdef __KERNEL__
 
+#include <linux/atomic.h>
 #include <linux/compiler.h>
 #include <linux/errno.h>
 #include <linux/string.h>
@@ -18,6 +19,8 @@
 #define semshare_store(p, v)		WRITE_ONCE(*(p), (v))
 #define semshare_load_acquire(p)	smp_load_acquire(p)
 #define semshare_store_release(p, v)	smp_store_release((p), (v))
+/* Fully ordered when it succeeds; otherwise *(old) is what was found. */
+#define semshare_try_cmpxchg(p, old, new)	try_cmpxchg((p), (old), (new))
 
 #else
 
@@ -31,6 +34,8 @@
 #define semshare_store(p, v)		__atomic_store_n((p), (v), __ATOMIC_RELAXED)
 #define semshare_load_acquire(p)	__atomic_load_n((p), __ATOMIC_ACQUIRE)
 #define semshare_store_release(p, v)	__atomic_store_n((p), (v), __ATOMIC_RELEASE)
+#define semshare_try_cmpxchg(p, old, new) \
+	__atomic_compare_exchange_n((p), (old), (new), 0, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)
 
 #endif
 

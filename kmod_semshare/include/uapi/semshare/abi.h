@@ -154,16 +154,22 @@ enum semshare_ring_semaphore {
 #define SEMSHARE_RING_RECHECK_MS	100
 
 /**
- * struct semshare_record - what stands before each payload in the ring
+ * struct semshare_record - what stands before each payload in a ring
  * @size: bytes of payload, 0 to max_payload
  * @type: the user's own tag
- * @position: where this header starts; a reader compares it with the position
- *	it reads at, so bytes that are not a record are not taken for one
+ * @position: where this header starts, or the number of its slot; a reader
+ *	compares it with the position it reads at, so bytes that are not a
+ *	record are not taken for one
+ * @sequence: grows from record to record; by more than one if records were
+ *	dropped in between
+ * @time_ns: CLOCK_MONOTONIC when it was put
  */
 struct semshare_record {
 	__u32 size;
 	__u32 type;
 	__u64 position;
+	__u64 sequence;
+	__u64 time_ns;
 };
 
 /**
