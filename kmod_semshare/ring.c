@@ -186,40 +186,32 @@ static int ring_sleep(struct semshare_ring *ring, unsigned int semaphore, ktime_
 
 /* ---------------------------------------------------------------------- put */
 
-/* Write what fits. Returns how many, or -EMSGSIZE if the first can never fit. */
-static int ring_write(struct semshare_ring *ring, struct semshare_ring_cursors *at,
-		      const struct semshare_ring_entry *entries, unsigned int count, u64 *bytes)
+static u64 ring_bytes(const struct semshare_ring_entry *entries, size_t count)
 {
-	unsigned int n;
-	int err = 0;
+	u64 bytes = 0;
 
-	*bytes = 0;
-	for (n = 0; n < count; n++) {
-		err = semshare_ring_write(&ring->view, at, entries[n].type,
-					  entries[n].payload, entries[n].size);
-		if (err)
-			break;
-		*bytes += entries[n].size;
-	}
-	return n || err == -EAGAIN ? n : err;
+	if (trace_ring_put_enabled())
+		while (count)
+			bytes += entries[--count].size;
+	return bytes;
 }
 
 /* Whom a producer wakes, and what it asks of those who come after it. */
 static unsigned int ring_hints_of_put(struct semshare_ring *ring,
-				      const struct semshare_ring_cursors *at, int written,
-				      bool slept, bool waits)
+				      const struct semshare_ring_cursors *at,
+				      size_t written, bool slept, bool waits)
 {
 	struct semshare_ring_control *control = ring->view.control;
 	unsigned int hints = 0;
 
-	if (written > 0 && semshare_load(&control->need_data)) {
+	if (written && semshare_load(&control->need_data)) {
 		semshare_store(&control->need_data, 0);
 		hints |= SEMSHARE_HINT_DATA;
 	}
 	/* Going to sleep; or having slept, because others may be asleep behind it. */
 	if (slept || (written == 0 && waits))
 		semshare_store(&control->need_space, 1);
-	if (slept && written != 0 &&
+	if (slept && written &&
 	    ring->view.capacity - (at->tail - at->head) >= semshare_ring_footprint(0))
 		hints |= SEMSHARE_HINT_SPACE;
 	return hints;
@@ -239,8 +231,9 @@ static unsigned int ring_hints_of_put(struct semshare_ring *ring,
  * Context: process context, sleeps, even with a timeout of 0 for an instant.
  * Return: how many were put, 1 to @count, or
  * -EAGAIN (@timeout is 0: locked, or no space), -ETIMEDOUT, -EINTR (signal or
- * kthread_stop()), -EMSGSIZE (the first can never fit), -EINVAL (@count is 0),
- * -EPROTO (the ring is broken), -EIDRM (its set is gone), -EDEADLK (called
+ * kthread_stop()), -ENOBUFS (no space for the first, and the ring's policy is to
+ * refuse: all are dropped, and counted), -EMSGSIZE (the first can never fit),
+ * -EINVAL (@count is 0), -EPROTO (the ring is broken), -EIDRM (its set is gone), -EDEADLK (called
  * between semshare_ring_lock() and semshare_ring_unlock()).
  */
 int semshare_ring_put_batch(struct semshare_ring *ring,
@@ -254,9 +247,8 @@ int semshare_ring_put_batch(struct semshare_ring *ring,
 	unsigned int fruitless = 0;
 	bool hinted = false;	/* took a hint, so somebody else did not get it */
 	bool slept = false;
-	int written;
-	u64 bytes;
-	int err;
+	size_t written;
+	int err, left;
 
 	if (!count)
 		return -EINVAL;
@@ -272,16 +264,21 @@ int semshare_ring_put_batch(struct semshare_ring *ring,
 		}
 		if (semshare_ring_look(&ring->view, &at))
 			return ring_lies(ring, false);
-		written = ring_write(ring, &at, entries, count, &bytes);
-		if (written > 0) {
-			semshare_ring_publish(&ring->view, &at, written, bytes);
-			trace_ring_put(ring->area->name, written, bytes, at.head, at.tail);
-		}
-		err = ring_leave(ring, ring_hints_of_put(ring, &at, written, slept, waits));
+		err = semshare_ring_put_all(&ring->view, &at, entries, count,
+					    ktime_get_mono_fast_ns(), &written);
+		if (err == -EPROTO)
+			return ring_lies(ring, false);
+		if (written)
+			trace_ring_put(ring->area->name, written, ring_bytes(entries, written),
+				       at.head, at.tail);
+		left = ring_leave(ring, ring_hints_of_put(ring, &at, written, slept,
+							  waits && err == -EAGAIN));
 		/* What is committed is: what happened since is for the next call to tell. */
 		if (written)
 			return written;
-		if (err)
+		if (left)
+			return left;
+		if (err != -EAGAIN)
 			return err;
 		err = ring_sleep(ring, semaphore, deadline, &fruitless, &hinted);
 		if (err)
@@ -306,7 +303,7 @@ int semshare_ring_put(struct semshare_ring *ring, u32 type, const void *payload,
 		      size_t size, long timeout)
 {
 	struct semshare_ring_entry entry = {
-		.payload = (void *)payload,
+		.payload = payload,
 		.type = type,
 	};
 	int err;
@@ -564,12 +561,14 @@ static int ring_share(struct semshare_ring *ring)
 			return err;
 		shared->capacity = view->capacity;
 		shared->max_payload = view->max_payload;
+		shared->policy = view->policy;
 		shared->ready = true;
 	}
 	view->control = ring->area->data;
 	view->data = ring->area->data + SEMSHARE_RING_CONTROL_SIZE;
 	view->capacity = shared->capacity;
 	view->max_payload = shared->max_payload;
+	view->policy = shared->policy;
 	ring->lock.state = &view->control->lock;
 	return 0;
 }
@@ -673,33 +672,32 @@ static int ring_make_set(struct semshare_area *area, umode_t mode)
 /**
  * semshare_ring_create - make a ring in an area, with a set of its own
  * @area: an area made by the caller, in its own IPC namespace
- * @capacity: bytes of records: a power of two from SEMSHARE_RING_MIN_CAPACITY
- *	to SEMSHARE_RING_MAX_CAPACITY that fits, with the control page, into @area
- * @mode: permission bits of the set
+ * @params: what it is to be; it has to fit, with the control page, into @area
  *
  * The set has the key of the area's name and goes with the area.  The ring is
  * formatted last: who sees it can use it.
  *
  * Context: process context, sleeps.
- * Return: a handle, or -EINVAL (capacity or mode), -EEXIST (a ring in the area,
+ * Return: a handle, or -EINVAL (@params), -EEXIST (a ring in the area,
  * or a set with its key, exists already), -EXDEV (not the caller's namespace),
  * and what semget(), semshare_area_bind() and semshare_ring_open() answer.
  */
-struct semshare_ring *semshare_ring_create(struct semshare_area *area, u64 capacity,
-					   umode_t mode)
+struct semshare_ring *semshare_ring_create(struct semshare_area *area,
+					   const struct semshare_ring_params *params)
 {
 	struct semshare_ring_control *control = area->data;
 	struct semshare_ring_shared *shared = &area->ring;
 	int semid;
 	int err;
 
-	if (!semshare_ring_capacity_valid(capacity) || mode & ~0666 ||
+	if (!semshare_ring_capacity_valid(params->capacity) || params->mode & ~0666 ||
+	    params->policy >= SEMSHARE_RING_POLICIES ||
 	    area->size < SEMSHARE_RING_CONTROL_SIZE ||
-	    capacity > area->size - SEMSHARE_RING_CONTROL_SIZE)
+	    params->capacity > area->size - SEMSHARE_RING_CONTROL_SIZE)
 		return ERR_PTR(-EINVAL);
 	if (semshare_load_acquire(&control->magic))
 		return ERR_PTR(-EEXIST);
-	semid = ring_make_set(area, mode);
+	semid = ring_make_set(area, params->mode);
 	if (semid < 0)
 		return ERR_PTR(semid);
 
@@ -707,11 +705,13 @@ struct semshare_ring *semshare_ring_create(struct semshare_area *area, u64 capac
 	err = shared->ready ? -EEXIST : 0;
 	if (!err) {
 		memset(control, 0, sizeof(*control));
-		err = semshare_ring_format(control, capacity, semid, area->key, area->name);
+		err = semshare_ring_format(control, params->capacity, params->policy, semid,
+					   area->key, area->name);
 	}
 	if (!err) {
-		shared->capacity = capacity;
-		shared->max_payload = semshare_ring_max_payload(capacity);
+		shared->capacity = params->capacity;
+		shared->max_payload = semshare_ring_max_payload(params->capacity);
+		shared->policy = params->policy;
 		shared->ready = true;
 	}
 	mutex_unlock(&area->mutex);

@@ -37,6 +37,11 @@ NSEMS: int = lib.SEMSHARE_RING_NSEMS
 FORMAT_LIMIT = 2.0
 POLL = 0.001
 
+#: What a put does that finds no space, in the order of the ABI's numbers.
+POLICIES = ("wait", "refuse", "overwrite")
+#: Why a record was dropped, likewise.
+CAUSES = ("refused", "overwritten", "abandoned")
+
 
 class Record(NamedTuple):
     """A record with what stands beside its payload."""
@@ -46,6 +51,10 @@ class Record(NamedTuple):
     """The number that its producer gave it."""
     position: int
     """Where it stood: bytes since the ring was made. Never the same twice."""
+    sequence: int
+    """Counts the records that were put. A number that is missing is that of a record that was dropped."""
+    time_ns: int
+    """When it was put, as time.monotonic_ns() tells it."""
 
 
 class RingState(NamedTuple):
@@ -68,6 +77,9 @@ class RingState(NamedTuple):
     semid: int
     key: int
     name: str
+    policy: str
+    drops: dict[str, int]
+    """Records that were dropped, for each of CAUSES."""
 
     @property
     def used(self) -> int:
@@ -108,6 +120,8 @@ def look(buffer: Any) -> RingState | None:
         control.semid,
         control.key,
         names.text_of(bytes(ffi.buffer(control.name))),
+        POLICIES[control.policy] if control.policy < len(POLICIES) else str(control.policy),
+        dict(zip(CAUSES, control.drops)),
     )
 
 
@@ -128,6 +142,9 @@ class Ring(RingCore):
             is one, else make it.
         mode: permission bits of a new ring's area and set.
         area_extra: bytes of a new ring's area behind the ring, for whatever its users like.
+        policy: of a new ring: what a put does that finds no space. "wait": it waits, as long as it may; "refuse": the
+            record is dropped, and Full raised; "overwrite": the oldest records are dropped. What is dropped is counted
+            in state().drops, and leaves a gap in the sequence of the records.
         backend: as of Area.
         locked: False: an experiment, in which no call takes the lock. Records are then lost and torn, as soon as two
             processes use the ring at once; each call looks for a record, or space, every 100 microseconds. What makes
@@ -148,6 +165,7 @@ class Ring(RingCore):
         create: bool | None = None,
         mode: int = 0o600,
         area_extra: int = 0,
+        policy: str = "wait",
         backend: str | None = None,
         locked: bool = True,
     ) -> None:
@@ -161,6 +179,8 @@ class Ring(RingCore):
                 )
             if area_extra < 0:
                 raise ValueError(f"ring {name!r}: {area_extra} bytes behind it; give 0 or more")
+            if policy not in POLICIES:
+                raise ValueError(f"ring {name!r}: no policy {policy!r}; there are {', '.join(POLICIES)}")
         while True:
             if create is not True:
                 try:
@@ -175,7 +195,7 @@ class Ring(RingCore):
                 if create is True:
                     raise
             else:
-                self._make(size, mode)
+                self._make(size, POLICIES.index(policy), mode)
                 break
         try:
             self._attach()
@@ -191,11 +211,14 @@ class Ring(RingCore):
         *,
         mode: int = 0o600,
         area_extra: int = 0,
+        policy: str = "wait",
         backend: str | None = None,
         locked: bool = True,
     ) -> Ring:
         """Make a ring: Ring(create=True)."""
-        return cls(name, size, create=True, mode=mode, area_extra=area_extra, backend=backend, locked=locked)
+        return cls(
+            name, size, create=True, mode=mode, area_extra=area_extra, policy=policy, backend=backend, locked=locked
+        )
 
     @classmethod
     def attach(cls, name: str, *, backend: str | None = None, locked: bool = True) -> Ring:
@@ -221,7 +244,7 @@ class Ring(RingCore):
 
     # ------------------------------------------------------------------------------------------------------- making
 
-    def _make(self, capacity: int, mode: int) -> None:
+    def _make(self, capacity: int, policy: int, mode: int) -> None:
         """Make the set and the ring in a fresh area.
 
         The area's name is ours already, so nobody else makes this ring. Each step leaves what the next who makes it can
@@ -239,6 +262,7 @@ class Ring(RingCore):
             error = lib.semshare_ring_format(
                 ffi.cast("struct semshare_ring_control *", ffi.from_buffer(self.area.buffer, require_writable=True)),
                 capacity,
+                policy,
                 semaphores.semid,
                 semaphores.key,
                 names.padded(self.name),
@@ -330,11 +354,11 @@ class Ring(RingCore):
     # --------------------------------------------------------------------------------------------- records and looks
 
     def get_record(self, blocking: bool = True, timeout: float | None = -1) -> Record:
-        """get(), with the record's type and position."""
+        """get(), with what stands beside the record's payload."""
         return Record(*self._get_record(blocking, timeout))
 
     def get_records(self, most: int, blocking: bool = True, timeout: float | None = -1) -> list[Record]:
-        """get_many(), with the records' types and positions."""
+        """get_many(), with what stands beside the records' payloads."""
         return [Record(*record) for record in self._get_records(most, blocking, timeout)]
 
     def state(self) -> RingState:
@@ -378,6 +402,8 @@ class Ring(RingCore):
             if doing == "put":
                 raise Full(code, f"{self._what}: no space; take records, wait for space, or make a larger ring")
             raise Empty(code, f"{self._what}: no record; wait for one")
+        if code == errno.ENOBUFS:
+            raise Full(code, f"{self._what}: no space; the record was dropped, as is this ring's policy, and counted")
         if code == errno.ETIMEDOUT:
             if doing == "put":
                 raise FullTimeout(code, f"{self._what}: no space within the time; does anybody take records?")

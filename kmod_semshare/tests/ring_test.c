@@ -31,10 +31,17 @@ static long ioctl_open(struct ring_test *test, void __user *argument)
 	area = semshare_area_from_fd(open.area_fd, SEMSHARE_ACCESS_READ | SEMSHARE_ACCESS_WRITE);
 	if (IS_ERR(area))
 		return PTR_ERR(area);
-	if (open.capacity)
-		ring = semshare_ring_create(area, open.capacity, open.mode);
-	else
+	if (open.capacity) {
+		struct semshare_ring_params params = {
+			.capacity = open.capacity,
+			.policy = open.policy,
+			.mode = open.mode,
+		};
+
+		ring = semshare_ring_create(area, &params);
+	} else {
 		ring = semshare_ring_open(area, open.flags);
+	}
 	semshare_area_put(area);
 	if (IS_ERR(ring))
 		return PTR_ERR(ring);

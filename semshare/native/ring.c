@@ -49,11 +49,6 @@ typedef struct {
 	volatile bool closing;
 } RingCore;
 
-struct entry {
-	const void *data;
-	Py_ssize_t size;
-};
-
 struct job {
 	bool put;
 	bool slept;		/* on a hint, which it has to pass on */
@@ -62,8 +57,7 @@ struct job {
 	__u64 seen;		/* the other side's cursor, when there was nothing to do */
 
 	/* put */
-	const struct entry *entries;
-	__u32 type;
+	const struct semshare_ring_entry *entries;
 	size_t count;		/* get: most records to take */
 	size_t done;
 
@@ -79,24 +73,14 @@ struct job {
 
 /* --------------------------------------------------------- inside the lock */
 
-/* Put what fits.  0: all; EAGAIN: some are left. */
+/* Put what fits, or what the ring's policy makes fit.  0: all; EAGAIN: some are left; ENOBUFS: they were dropped. */
 static int write_records(RingCore *self, struct job *job, struct semshare_ring_cursors *at)
 {
-	size_t first = job->done;
-	__u64 bytes = 0;
-	int error = 0;
+	size_t done;
+	int error = -semshare_ring_put_all(&self->view, at, job->entries + job->done, job->count - job->done,
+					   (__u64)clock_now(), &done);
 
-	while (job->done < job->count) {
-		const struct entry *entry = &job->entries[job->done];
-
-		error = -semshare_ring_write(&self->view, at, job->type, entry->data, (__u64)entry->size);
-		if (error)
-			break;
-		bytes += (__u64)entry->size;
-		job->done++;
-	}
-	if (job->done > first)
-		semshare_ring_publish(&self->view, at, job->done - first, bytes);
+	job->done += done;
 	return error;
 }
 
@@ -324,7 +308,8 @@ static bool seems_idle(RingCore *self, struct job *job)
 	}
 	job->seen = at.head;
 	space = self->view.capacity - (at.tail - at.head);
-	return job->count && space < semshare_ring_footprint((__u64)job->entries[job->done].size);
+	return job->count && self->view.policy == SEMSHARE_RING_WAIT &&
+	       space < semshare_ring_footprint((__u64)job->entries[job->done].size);
 }
 
 /*
@@ -528,39 +513,45 @@ static int drive(RingCore *self, struct job *job, bool blocking, double timeout)
 
 /* --------------------------------------------------------------------- put */
 
-static bool too_long(RingCore *self, Py_ssize_t size)
+/* The record to put of an object.  0, or -1 with an exception set; @view is to be released if it has an object. */
+static int entry_of(RingCore *self, PyObject *object, uint32_t type, struct semshare_ring_entry *entry, Py_buffer *view)
 {
+	Py_ssize_t size;
+
+	if (PyBytes_CheckExact(object)) {
+		entry->payload = PyBytes_AS_STRING(object);
+		size = PyBytes_GET_SIZE(object);
+	} else {
+		if (PyObject_GetBuffer(object, view, PyBUF_SIMPLE))
+			return -1;
+		entry->payload = view->buf;
+		size = view->len;
+	}
+	entry->size = (__u32)size;
+	entry->type = type;
 	if (self->open && (size_t)size > self->view.max_payload) {
 		char message[128];
 
 		snprintf(message, sizeof(message), "a record of %zd bytes; it takes %u at most: split it, or make a larger ring",
 			 size, (unsigned int)self->view.max_payload);
 		misuse(self, PyExc_ValueError, "put", message);
-		return true;
+		return -1;
 	}
-	return false;
+	return 0;
 }
 
 static PyObject *put(RingCore *self, PyObject *record, __u32 type, bool blocking, double timeout)
 {
 	Py_buffer view = { .obj = NULL };
-	struct entry entry;
+	struct semshare_ring_entry entry;
 	struct job job;
-	int error;
+	int error = -1;
 
-	if (PyBytes_CheckExact(record)) {
-		entry.data = PyBytes_AS_STRING(record);
-		entry.size = PyBytes_GET_SIZE(record);
-	} else {
-		if (PyObject_GetBuffer(record, &view, PyBUF_SIMPLE))
-			return NULL;
-		entry.data = view.buf;
-		entry.size = view.len;
+	if (!entry_of(self, record, type, &entry, &view)) {
+		begin(&job, true, 1);
+		job.entries = &entry;
+		error = drive(self, &job, blocking, timeout);
 	}
-	begin(&job, true, 1);
-	job.type = type;
-	job.entries = &entry;
-	error = too_long(self, entry.size) ? -1 : drive(self, &job, blocking, timeout);
 	if (view.obj)
 		PyBuffer_Release(&view);
 	if (error)
@@ -592,60 +583,47 @@ static PyObject *RingCore_put_nowait(RingCore *self, PyObject *const *args, Py_s
 
 static PyObject *RingCore_put_many(RingCore *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-	struct entry *entries = NULL;
+	struct semshare_ring_entry *entries = NULL;
 	PyObject *records, *result = NULL;
 	Py_buffer *views = NULL;
-	Py_ssize_t i, count, viewed = 0;
+	Py_ssize_t count, viewed = 0;
 	struct job job;
 	bool blocking;
 	double timeout;
+	uint32_t type;
 	int error;
 
-	if (parse_wait("put_many", args, nargs, kwnames, 1, &blocking, &timeout, &job.type))
+	if (parse_wait("put_many", args, nargs, kwnames, 1, &blocking, &timeout, &type))
 		return NULL;
 	/* A tuple of our own: other threads may change a list while this one waits without the GIL. */
 	records = PySequence_Tuple(args[0]);
 	if (!records)
 		return NULL;
 	count = PyTuple_GET_SIZE(records);
-	entries = PyMem_New(struct entry, count ? count : 1);
-	if (!entries) {
+	entries = PyMem_New(struct semshare_ring_entry, count ? count : 1);
+	views = PyMem_New(Py_buffer, count ? count : 1);
+	if (!entries || !views) {
 		PyErr_NoMemory();
 		goto out;
 	}
-	for (i = 0; i < count; i++) {
-		PyObject *record = PyTuple_GET_ITEM(records, i);
-
-		if (PyBytes_CheckExact(record)) {
-			entries[i].data = PyBytes_AS_STRING(record);
-			entries[i].size = PyBytes_GET_SIZE(record);
-		} else {
-			if (!views) {
-				views = PyMem_New(Py_buffer, count - i);
-				if (!views) {
-					PyErr_NoMemory();
-					goto out;
-				}
-			}
-			if (PyObject_GetBuffer(record, &views[viewed], PyBUF_SIMPLE))
-				goto out;
-			entries[i].data = views[viewed].buf;
-			entries[i].size = views[viewed].len;
+	for (; viewed < count; viewed++) {
+		views[viewed].obj = NULL;
+		if (entry_of(self, PyTuple_GET_ITEM(records, viewed), type, &entries[viewed], &views[viewed])) {
 			viewed++;
-		}
-		if (too_long(self, entries[i].size))
 			goto out;
+		}
 	}
 	begin(&job, true, (size_t)count);
 	job.entries = entries;
 	error = count ? drive(self, &job, blocking, timeout) : 0;
-	if (error && error != EAGAIN && error != ETIMEDOUT)
+	if (error && error != EAGAIN && error != ETIMEDOUT && error != ENOBUFS)
 		fail(self, &job, error);
 	else
 		result = PyLong_FromSize_t(job.done);
 out:
 	while (viewed)
-		PyBuffer_Release(&views[--viewed]);
+		if (views[--viewed].obj)
+			PyBuffer_Release(&views[viewed]);
 	PyMem_Free(views);
 	PyMem_Free(entries);
 	Py_DECREF(records);
@@ -687,7 +665,8 @@ static PyObject *record_of(const struct job *job, size_t index, size_t *place)
 
 	if (!payload)
 		return NULL;
-	return Py_BuildValue("NIK", payload, (unsigned int)record->type, (unsigned long long)record->position);
+	return Py_BuildValue("NIKKK", payload, (unsigned int)record->type, (unsigned long long)record->position,
+			     (unsigned long long)record->sequence, (unsigned long long)record->time_ns);
 }
 
 typedef PyObject *(*make_t)(const struct job *job, size_t index, size_t *place);

@@ -57,4 +57,5 @@ def test_every_function_of_the_headers_is_called():
         text = (INCLUDE / "semshare" / "core" / f"{header}.h").read_text()
         functions = re.findall(r"^static inline [^;={]*?\b(semshare_\w+)\(", text, re.MULTILINE)
         assert functions
-        assert [name for name in functions if f"{name}(" not in source] == []
+        # By the tests, or by another function of the header.
+        assert [name for name in functions if f"{name}(" not in source and text.count(f"{name}(") < 2] == []

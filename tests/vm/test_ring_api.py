@@ -30,6 +30,7 @@ from abi import (
     IPC_RMID,
     MUTEX,
     PAGE,
+    RECORD,
     SPACE,
     Child,
     Handle,
@@ -233,7 +234,7 @@ def test_ring_is_made_in_the_callers_own_namespace_only(area):
 
 
 def test_size_limits(kernel, user):
-    longest = 4096 // 4 - 16
+    longest = 4096 // 4 - RECORD.size
     assert errno_of(kernel.put, b"x" * (longest + 1)) == "EMSGSIZE"
     kernel.put(b"x" * longest, 1)
     kernel.put(b"", 2)
@@ -374,7 +375,7 @@ def test_both_sides_against_a_model(kernel, user):
             except BlockingIOError:
                 put = 0
             model += records[:put]
-            total += sum(16 + len(payload) for _, payload in records[:put])
+            total += sum(RECORD.size + len(payload) for _, payload in records[:put])
         elif choice == 1 and user.capacity - (user.get64(AT_TAIL) - user.get64(AT_HEAD)) > 200:
             record = (dice.getrandbits(32), dice.randbytes(dice.randrange(100)))
             user.put(*record)
@@ -527,7 +528,7 @@ def test_unlocked_handle_uses_no_semaphore_and_starts_over_after_a_lie(area, ker
         unlocked.unlock()
         assert errno_of(unlocked.get) == "EAGAIN"
         assert errno_of(unlocked.get, timeout_ms=30) == "ETIMEDOUT"
-        user.set64(AT_HEAD, user.get64(AT_TAIL) + 16)
+        user.set64(AT_HEAD, user.get64(AT_TAIL) + RECORD.size)
         assert errno_of(unlocked.put, b"") == "EPROTO"
         assert errno_of(unlocked.get) == "EPROTO"
         unlocked.put(b"again")

@@ -16,6 +16,7 @@
 #include <linux/types.h>
 #include <semshare/abi.h>
 #include <semshare/core/histogram.h>
+#include <semshare/core/ring.h>
 
 /* ---------------------------------------------------------- entry points */
 
@@ -63,15 +64,16 @@ struct semshare_ring;
 #define SEMSHARE_RING_OPEN_UNLOCKED	0x1u	/* no lock: to show what it is for */
 
 /**
- * struct semshare_ring_entry - one record of a batch
- * @payload: its bytes
- * @size: how many
- * @type: its tag
+ * struct semshare_ring_params - what a new ring is to be
+ * @capacity: bytes of records: a power of two from SEMSHARE_RING_MIN_CAPACITY
+ *	to SEMSHARE_RING_MAX_CAPACITY
+ * @policy: enum semshare_ring_policy
+ * @mode: permission bits of the set
  */
-struct semshare_ring_entry {
-	void *payload;
-	u32 size;
-	u32 type;
+struct semshare_ring_params {
+	u64 capacity;
+	u32 policy;
+	umode_t mode;
 };
 
 /**
@@ -86,8 +88,8 @@ struct semshare_lock_statistics {
 	u64 wait_ns[256];
 };
 
-struct semshare_ring *semshare_ring_create(struct semshare_area *area, u64 capacity,
-					   umode_t mode);
+struct semshare_ring *semshare_ring_create(struct semshare_area *area,
+					   const struct semshare_ring_params *params);
 struct semshare_ring *semshare_ring_open(struct semshare_area *area, u32 flags);
 void semshare_ring_close(struct semshare_ring *ring);
 void semshare_ring_destroy(struct semshare_ring *ring);

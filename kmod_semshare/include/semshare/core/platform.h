@@ -40,6 +40,12 @@
 #endif
 
 /*
+ * Keeps the compiler from moving stores over it.  Enough where the question is
+ * what one party has stored when it is killed: others are ordered by the lock.
+ */
+#define semshare_before_kill()	__asm__ __volatile__("" : : : "memory")
+
+/*
  * Memory that another party may write at the same time (a hostile user, or
  * anybody when the demo runs unlocked) is copied once and only the copy is
  * looked at.  A plain memcpy is enough: a torn copy is caught by the checks

@@ -29,18 +29,33 @@
  * @data: the shared bytes of the records
  * @capacity: private copy, a power of two
  * @max_payload: private copy
+ * @policy: private copy
  */
 struct semshare_ring_view {
 	struct semshare_ring_control *control;
 	unsigned char *data;
 	__u64 capacity;
 	__u32 max_payload;
+	__u32 policy;
 };
 
 /* The cursors of one pass: loaded once, checked, then used. */
 struct semshare_ring_cursors {
 	__u64 head;
 	__u64 tail;
+	__u64 sequence;
+};
+
+/**
+ * struct semshare_ring_entry - a record that is to be put, or was taken
+ * @payload: its bytes
+ * @size: how many
+ * @type: its tag
+ */
+struct semshare_ring_entry {
+	const void *payload;
+	__u32 size;
+	__u32 type;
 };
 
 /* Bytes that a payload of @size takes in the ring. */
@@ -67,6 +82,7 @@ static inline int semshare_ring_capacity_valid(__u64 capacity)
  * semshare_ring_format - make a ring in zeroed memory
  * @control: SEMSHARE_RING_CONTROL_SIZE bytes, and behind them @capacity bytes
  * @capacity: see semshare_ring_capacity_valid()
+ * @policy: enum semshare_ring_policy
  * @semid: the set that guards it: SEMSHARE_RING_NSEMS semaphores, the mutex 1
  * @key: its key
  * @name: SEMSHARE_NAME_SIZE bytes, a valid name
@@ -77,10 +93,10 @@ static inline int semshare_ring_capacity_valid(__u64 capacity)
  * Return: 0 or -EINVAL.
  */
 static inline int semshare_ring_format(struct semshare_ring_control *control,
-				       __u64 capacity, __s32 semid, __u32 key,
-				       const char *name)
+				       __u64 capacity, __u32 policy, __s32 semid,
+				       __u32 key, const char *name)
 {
-	if (!semshare_ring_capacity_valid(capacity))
+	if (!semshare_ring_capacity_valid(capacity) || policy >= SEMSHARE_RING_POLICIES)
 		return -EINVAL;
 	control->abi_version = SEMSHARE_ABI_VERSION;
 	control->features = 0;
@@ -92,6 +108,7 @@ static inline int semshare_ring_format(struct semshare_ring_control *control,
 	control->key = key;
 	control->nsems = SEMSHARE_RING_NSEMS;
 	control->flags = 0;
+	control->policy = policy;
 	memcpy(control->name, name, SEMSHARE_NAME_SIZE);
 	semshare_store_release(&control->magic, SEMSHARE_RING_MAGIC);
 	return 0;
@@ -111,6 +128,7 @@ static inline int semshare_ring_check(struct semshare_ring_view *view,
 {
 	struct semshare_ring_control *control = (struct semshare_ring_control *)base;
 	__u64 capacity;
+	__u32 policy;
 
 	if (size < SEMSHARE_RING_CONTROL_SIZE + SEMSHARE_RING_MIN_CAPACITY)
 		return -EPROTO;
@@ -124,11 +142,13 @@ static inline int semshare_ring_check(struct semshare_ring_view *view,
 		return -EPROTO;
 	}
 	capacity = semshare_load(&control->capacity);
+	policy = semshare_load(&control->policy);
 	if (semshare_load(&control->abi_version) != SEMSHARE_ABI_VERSION ||
 	    semshare_load(&control->features) != 0 ||
 	    semshare_load(&control->variant) != SEMSHARE_RING_SYSV ||
 	    semshare_load(&control->nsems) != SEMSHARE_RING_NSEMS ||
 	    semshare_load(&control->control_size) != SEMSHARE_RING_CONTROL_SIZE ||
+	    policy >= SEMSHARE_RING_POLICIES ||
 	    !semshare_ring_capacity_valid(capacity) ||
 	    capacity > size - SEMSHARE_RING_CONTROL_SIZE)
 		return -EPROTO;
@@ -136,6 +156,7 @@ static inline int semshare_ring_check(struct semshare_ring_view *view,
 	view->data = (unsigned char *)base + SEMSHARE_RING_CONTROL_SIZE;
 	view->capacity = capacity;
 	view->max_payload = semshare_ring_max_payload(capacity);
+	view->policy = policy;
 	return 0;
 }
 
@@ -151,6 +172,7 @@ static inline int semshare_ring_look(const struct semshare_ring_view *view,
 {
 	at->head = semshare_load(&view->control->head);
 	at->tail = semshare_load(&view->control->tail);
+	at->sequence = semshare_load(&view->control->sequence);
 	if (at->tail - at->head > view->capacity ||
 	    (at->head | at->tail) & (SEMSHARE_RING_ALIGN - 1))
 		return -EPROTO;
@@ -181,49 +203,36 @@ static inline void semshare_ring_copy_out(const struct semshare_ring_view *view,
 	semshare_copy((unsigned char *)to + first, view->data, size - first);
 }
 
-/**
- * semshare_ring_write - write one record behind at->tail
- * @view: the ring
- * @at: from semshare_ring_look(); its tail moves on
- * @type: the record's tag
- * @payload: its bytes
- * @size: how many
- *
- * The record is not published before semshare_ring_publish().
- *
- * Return: 0; -EMSGSIZE if it can never fit; -EAGAIN if there is no space now.
+/*
+ * Write one record behind at->tail, which moves on.  It is not published yet.
+ * 0; -EAGAIN: there is no space now.
  */
 static inline int semshare_ring_write(const struct semshare_ring_view *view,
-				      struct semshare_ring_cursors *at, __u32 type,
-				      const void *payload, __u64 size)
+				      struct semshare_ring_cursors *at,
+				      const struct semshare_ring_entry *entry, __u64 time_ns)
 {
+	__u64 footprint = semshare_ring_footprint(entry->size);
 	struct semshare_record record;
-	__u64 footprint;
 
-	if (size > view->max_payload)
-		return -EMSGSIZE;
-	footprint = semshare_ring_footprint(size);
 	if (footprint > view->capacity - (at->tail - at->head))
 		return -EAGAIN;
-	record.size = (__u32)size;
-	record.type = type;
+	record.size = entry->size;
+	record.type = entry->type;
 	record.position = at->tail;
+	record.sequence = at->sequence++;
+	record.time_ns = time_ns;
 	/* Headers are aligned to their size: never split. */
 	memcpy(view->data + (at->tail & (view->capacity - 1)), &record, sizeof(record));
-	semshare_ring_copy_in(view, at->tail + sizeof(record), payload, size);
+	semshare_ring_copy_in(view, at->tail + sizeof(record), entry->payload, entry->size);
 	at->tail += footprint;
 	return 0;
 }
 
-/**
- * semshare_ring_publish - commit what was written
- * @view: the ring
- * @at: the cursors after the writes
- * @records: how many records were written
- * @bytes: their payload bytes
- *
- * The release makes the records visible before the tail to whoever looks
- * without the lock (a fill level); owners are ordered by the semaphore.
+/*
+ * Commit what was written.  The sequence goes first: a producer killed between
+ * the two leaves a gap, and no number twice.  The release makes the records
+ * visible before the tail to whoever looks without the lock (a fill level);
+ * owners are ordered by the semaphore.
  */
 static inline void semshare_ring_publish(const struct semshare_ring_view *view,
 					 const struct semshare_ring_cursors *at,
@@ -231,9 +240,18 @@ static inline void semshare_ring_publish(const struct semshare_ring_view *view,
 {
 	struct semshare_ring_control *control = view->control;
 
+	semshare_store(&control->sequence, at->sequence);
 	semshare_store_release(&control->tail, at->tail);
 	semshare_store(&control->puts, semshare_load(&control->puts) + records);
 	semshare_store(&control->put_bytes, semshare_load(&control->put_bytes) + bytes);
+}
+
+static inline void semshare_ring_count_drops(const struct semshare_ring_view *view,
+					     enum semshare_ring_drop cause, __u64 records)
+{
+	__u64 *drops = &view->control->drops[cause];
+
+	semshare_store(drops, semshare_load(drops) + records);
 }
 
 /**
@@ -293,6 +311,84 @@ static inline void semshare_ring_consume(const struct semshare_ring_view *view,
 
 	semshare_store_release(&control->head, at->head);
 	semshare_store(&control->gets, semshare_load(&control->gets) + records);
+}
+
+/*
+ * Drop the oldest records until there are @space bytes.  Everything written has
+ * been published.  0 or -EPROTO.
+ *
+ * The head goes before anything is written where they were, so that a producer
+ * killed over that leaves no torn record at the head.
+ */
+static inline int semshare_ring_overwrite(const struct semshare_ring_view *view,
+					  struct semshare_ring_cursors *at, __u64 space)
+{
+	struct semshare_record record;
+	__u64 records = 0;
+
+	while (view->capacity - (at->tail - at->head) < space) {
+		if (semshare_ring_peek(view, at, &record))
+			return -EPROTO;
+		at->head += semshare_ring_footprint(record.size);
+		records++;
+	}
+	semshare_ring_count_drops(view, SEMSHARE_DROP_OVERWRITTEN, records);
+	semshare_store_release(&view->control->head, at->head);
+	semshare_before_kill();
+	return 0;
+}
+
+/**
+ * semshare_ring_put_all - put records, as many as there is space for
+ * @view: the ring
+ * @at: from semshare_ring_look(); moves on
+ * @entries: the records
+ * @count: how many; where the policy is to drop, all are put or dropped
+ * @time_ns: CLOCK_MONOTONIC
+ * @done: out: how many were put
+ *
+ * What was put is published.
+ *
+ * Return: 0: all; -EAGAIN: there is no space for the next, which the policy is to
+ * wait for; -ENOBUFS: there was no space for the others, which are dropped;
+ * -EMSGSIZE: the next can never fit; -EPROTO: the ring makes no sense.
+ */
+static inline int semshare_ring_put_all(const struct semshare_ring_view *view,
+					struct semshare_ring_cursors *at,
+					const struct semshare_ring_entry *entries,
+					size_t count, __u64 time_ns, size_t *done)
+{
+	size_t published = 0, n = 0;
+	__u64 bytes = 0;
+	int err = 0;
+
+	while (n < count && !err) {
+		if (entries[n].size > view->max_payload) {
+			err = -EMSGSIZE;
+			break;
+		}
+		err = semshare_ring_write(view, at, &entries[n], time_ns);
+		if (!err) {
+			bytes += entries[n++].size;
+		} else if (view->policy == SEMSHARE_RING_OVERWRITE) {
+			if (n > published)
+				semshare_ring_publish(view, at, n - published, bytes);
+			published = n;
+			bytes = 0;
+			err = semshare_ring_overwrite(view, at,
+						      semshare_ring_footprint(entries[n].size));
+		}
+	}
+	if (n > published)
+		semshare_ring_publish(view, at, n - published, bytes);
+	if (err == -EAGAIN && view->policy == SEMSHARE_RING_REFUSE) {
+		at->sequence += count - n;
+		semshare_store(&view->control->sequence, at->sequence);
+		semshare_ring_count_drops(view, SEMSHARE_DROP_REFUSED, count - n);
+		err = -ENOBUFS;
+	}
+	*done = n;
+	return err;
 }
 
 /**

@@ -15,7 +15,7 @@
 #include <linux/types.h>
 
 /* A different version is refused by either side; features may only be added. */
-#define SEMSHARE_ABI_VERSION	1
+#define SEMSHARE_ABI_VERSION	2
 
 #define SEMSHARE_FEATURE_AREA		0x00000001u	/* named areas */
 #define SEMSHARE_FEATURE_RING_SYSV	0x00000002u	/* the SysV-locked ring */
@@ -120,8 +120,8 @@ struct semshare_lock_segment {
  *
  * A position is a count of bytes since the ring was made; it never wraps, its
  * place is position & (capacity - 1).  head <= tail <= head + capacity.
- * Records start at multiples of 16, so a record header is never split; the
- * payload may run over the end of the ring and go on at its start.
+ * Records start at multiples of 32, the size of their header, so that is never
+ * split; the payload may run over the end of the ring and go on at its start.
  *
  * Everything below is written only by the owner of semaphore 0 of the set.
  * The commit of a put is the one store of tail, of a get the one store of
@@ -129,12 +129,28 @@ struct semshare_lock_segment {
  */
 #define SEMSHARE_RING_MAGIC		0x47525353u	/* "SSRG" */
 #define SEMSHARE_RING_CONTROL_SIZE	4096
-#define SEMSHARE_RING_ALIGN		16
+#define SEMSHARE_RING_ALIGN		32
 #define SEMSHARE_RING_MIN_CAPACITY	4096
 #define SEMSHARE_RING_MAX_CAPACITY	0x40000000	/* 1 GiB */
 
 enum semshare_ring_variant {
 	SEMSHARE_RING_SYSV	= 1,
+};
+
+/* What a put does that finds no space. */
+enum semshare_ring_policy {
+	SEMSHARE_RING_WAIT	= 0,	/* it waits, as long as its caller lets it */
+	SEMSHARE_RING_REFUSE	= 1,	/* the record is dropped */
+	SEMSHARE_RING_OVERWRITE	= 2,	/* the oldest records are dropped */
+	SEMSHARE_RING_POLICIES	= 3,
+};
+
+/* Why a record that somebody wanted to put will never be taken. */
+enum semshare_ring_drop {
+	SEMSHARE_DROP_REFUSED		= 0,	/* there was no space for it */
+	SEMSHARE_DROP_OVERWRITTEN	= 1,	/* there was no space for a later one */
+	SEMSHARE_DROP_ABANDONED		= 2,	/* its producer did not finish it in time */
+	SEMSHARE_DROP_CAUSES		= 3,
 };
 
 enum semshare_ring_state {
@@ -160,8 +176,8 @@ enum semshare_ring_semaphore {
  * @position: where this header starts, or the number of its slot; a reader
  *	compares it with the position it reads at, so bytes that are not a
  *	record are not taken for one
- * @sequence: grows from record to record; by more than one if records were
- *	dropped in between
+ * @sequence: 0, 1, … as records are put; a number that is missing is that of a
+ *	record that was dropped, or of one whose producer was killed over it
  * @time_ns: CLOCK_MONOTONIC when it was put
  */
 struct semshare_record {
@@ -185,6 +201,7 @@ struct semshare_record {
  * @key: its key
  * @nsems: SEMSHARE_RING_NSEMS
  * @flags: 0
+ * @policy: enum semshare_ring_policy
  * @reserved0: zero
  * @lock: state of SEMSHARE_SEM_MUTEX
  * @head: position of the oldest record
@@ -199,6 +216,8 @@ struct semshare_record {
  * @repairs: times an owner was found dead inside
  * @reserved2: zero
  * @name: the ring's name
+ * @sequence: of the next record
+ * @drops: records dropped, for each enum semshare_ring_drop
  *
  * The kernel keeps its own copy of the geometry and never reads it here again.
  */
@@ -215,7 +234,8 @@ struct semshare_ring_control {
 	__u32 key;
 	__u32 nsems;
 	__u32 flags;
-	__u64 reserved0[2];
+	__u32 policy;
+	__u32 reserved0[3];
 
 	struct semshare_lock_state lock;
 
@@ -231,7 +251,10 @@ struct semshare_ring_control {
 	__u64 repairs;
 
 	char name[SEMSHARE_NAME_SIZE];
-	__u8 reserved2[SEMSHARE_RING_CONTROL_SIZE - 256];
+
+	__u64 sequence;
+	__u64 drops[SEMSHARE_DROP_CAUSES];
+	__u8 reserved2[SEMSHARE_RING_CONTROL_SIZE - 256 - 32];
 };
 
 /* ------------------------------------------- areas in POSIX shared memory */

@@ -15,14 +15,14 @@
  * @flags: SEMSHARE_RING_OPEN_* of kapi.h
  * @capacity: 0: open the ring; else make one of this capacity
  * @mode: of the set that is made
- * @reserved: zero
+ * @policy: enum semshare_ring_policy of the ring that is made
  */
 struct semshare_ring_test_open {
 	__s32 area_fd;
 	__u32 flags;
 	__u64 capacity;
 	__u32 mode;
-	__u32 reserved;
+	__u32 policy;
 };
 
 enum semshare_ring_test_operation {
