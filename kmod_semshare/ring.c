@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The SysV-locked ring, for kernel code: semshare/core/ring.h between taking and
+ * The SysV-locked ring, for kernel code: semshare/core/sysv.h between taking and
  * giving the lock, with sleeping and waking around it.
  *
  * Users can write every word of the control page, every record and, through
@@ -62,7 +62,7 @@ static bool ring_is_broken(const struct semshare_ring *ring)
 
 static void ring_break(struct semshare_ring *ring, const char *why)
 {
-	struct semshare_ring_control *control = ring->view.control;
+	struct semshare_ring_control *control = ring->port.view.control;
 	u64 head = semshare_load(&control->head);
 	u64 tail = semshare_load(&control->tail);
 
@@ -95,7 +95,7 @@ static int ring_leave(struct semshare_ring *ring, unsigned int hints)
 		kcsan_enable_current();
 		return 0;
 	}
-	if (semshare_lock_leave(&ring->view.control->lock, ring->lock.epoch))
+	if (semshare_lock_leave(&ring->port.view.control->lock, ring->lock.epoch))
 		ring_break(ring, "two owners were inside at once");
 	if (ring_is_broken(ring))
 		hints = SEMSHARE_HINT_DATA | SEMSHARE_HINT_SPACE;
@@ -107,7 +107,7 @@ static int ring_leave(struct semshare_ring *ring, unsigned int hints)
 
 static int ring_enter(struct semshare_ring *ring, ktime_t deadline)
 {
-	struct semshare_ring_control *control = ring->view.control;
+	struct semshare_ring_control *control = ring->port.view.control;
 	bool died;
 	int err;
 
@@ -126,7 +126,7 @@ static int ring_enter(struct semshare_ring *ring, ktime_t deadline)
 	if (err)
 		return err;
 	if (died) {
-		err = semshare_ring_repair(&ring->view);
+		err = semshare_sysv_repair(&ring->port.view);
 		atomic_inc(&rings_repaired);
 		trace_ring_repair(ring->area->name, err);
 		if (err)
@@ -143,7 +143,7 @@ static int ring_enter(struct semshare_ring *ring, ktime_t deadline)
  */
 static int ring_lies(struct semshare_ring *ring, bool resync)
 {
-	struct semshare_ring_control *control = ring->view.control;
+	struct semshare_ring_control *control = ring->port.view.control;
 
 	if (ring_is_locked(ring)) {
 		ring_break(ring, "its cursors or records make no sense");
@@ -198,10 +198,10 @@ static u64 ring_bytes(const struct semshare_ring_entry *entries, size_t count)
 
 /* Whom a producer wakes, and what it asks of those who come after it. */
 static unsigned int ring_hints_of_put(struct semshare_ring *ring,
-				      const struct semshare_ring_cursors *at,
+				      const struct semshare_sysv_cursors *at,
 				      size_t written, bool slept, bool waits)
 {
-	struct semshare_ring_control *control = ring->view.control;
+	struct semshare_ring_control *control = ring->port.view.control;
 	unsigned int hints = 0;
 
 	if (written && semshare_load(&control->need_data)) {
@@ -212,7 +212,7 @@ static unsigned int ring_hints_of_put(struct semshare_ring *ring,
 	if (slept || (written == 0 && waits))
 		semshare_store(&control->need_space, 1);
 	if (slept && written &&
-	    ring->view.capacity - (at->tail - at->head) >= semshare_ring_footprint(0))
+	    ring->port.view.capacity - (at->tail - at->head) >= semshare_ring_footprint(0))
 		hints |= SEMSHARE_HINT_SPACE;
 	return hints;
 }
@@ -242,7 +242,7 @@ int semshare_ring_put_batch(struct semshare_ring *ring,
 {
 	ktime_t deadline = ring_deadline(timeout);
 	bool waits = deadline != SEMSHARE_DEADLINE_NOW;
-	struct semshare_ring_cursors at;
+	struct semshare_sysv_cursors at;
 	const unsigned int semaphore = SEMSHARE_SEM_SPACE;
 	unsigned int fruitless = 0;
 	bool hinted = false;	/* took a hint, so somebody else did not get it */
@@ -252,7 +252,7 @@ int semshare_ring_put_batch(struct semshare_ring *ring,
 
 	if (!count)
 		return -EINVAL;
-	if (entries[0].size > ring->view.max_payload)
+	if (entries[0].size > ring->port.view.max_payload)
 		return -EMSGSIZE;
 	count = min_t(unsigned int, count, RING_BATCH_MAX);
 	for (;;) {
@@ -262,9 +262,9 @@ int semshare_ring_put_batch(struct semshare_ring *ring,
 				semshare_lock_hint(&ring->lock, semaphore);
 			return err;
 		}
-		if (semshare_ring_look(&ring->view, &at))
+		if (semshare_sysv_look(&ring->port.view, &at))
 			return ring_lies(ring, false);
-		err = semshare_ring_put_all(&ring->view, &at, entries, count,
+		err = semshare_sysv_put_all(&ring->port.view, &at, entries, count,
 					    ktime_get_mono_fast_ns(), &written);
 		if (err == -EPROTO)
 			return ring_lies(ring, false);
@@ -308,7 +308,7 @@ int semshare_ring_put(struct semshare_ring *ring, u32 type, const void *payload,
 	};
 	int err;
 
-	if (size > ring->view.max_payload)
+	if (size > ring->port.view.max_payload)
 		return -EMSGSIZE;
 	entry.size = size;
 	err = semshare_ring_put_batch(ring, &entry, 1, timeout);
@@ -322,7 +322,7 @@ EXPORT_SYMBOL_GPL(semshare_ring_put);
  * Copy what is there and fits. Returns how many, -EMSGSIZE if the first does not
  * fit into @buffer, -EPROTO if there is something that is no record.
  */
-static int ring_read(struct semshare_ring *ring, struct semshare_ring_cursors *at,
+static int ring_read(struct semshare_ring *ring, struct semshare_sysv_cursors *at,
 		     struct semshare_ring_entry *entries, unsigned int count,
 		     void *buffer, size_t size, u64 *bytes)
 {
@@ -333,14 +333,14 @@ static int ring_read(struct semshare_ring *ring, struct semshare_ring_cursors *a
 
 	*bytes = 0;
 	for (n = 0; n < count; n++) {
-		err = semshare_ring_peek(&ring->view, at, &record);
+		err = semshare_sysv_peek(&ring->port.view, at, &record);
 		if (err)
 			break;
 		if (record.size > size - used) {
 			err = -EMSGSIZE;
 			break;
 		}
-		semshare_ring_read(&ring->view, at, &record, buffer + used);
+		semshare_sysv_read(&ring->port.view, at, &record, buffer + used);
 		entries[n].payload = buffer + used;
 		entries[n].size = record.size;
 		entries[n].type = record.type;
@@ -355,10 +355,10 @@ static int ring_read(struct semshare_ring *ring, struct semshare_ring_cursors *a
 
 /* Whom a consumer wakes: as a producer, with the sides exchanged. */
 static unsigned int ring_hints_of_get(struct semshare_ring *ring,
-				      const struct semshare_ring_cursors *at, int read,
+				      const struct semshare_sysv_cursors *at, int read,
 				      bool slept, bool waits)
 {
-	struct semshare_ring_control *control = ring->view.control;
+	struct semshare_ring_control *control = ring->port.view.control;
 	unsigned int hints = 0;
 
 	if (read > 0 && semshare_load(&control->need_space)) {
@@ -399,7 +399,7 @@ int semshare_ring_get_batch(struct semshare_ring *ring,
 {
 	ktime_t deadline = ring_deadline(timeout);
 	bool waits = deadline != SEMSHARE_DEADLINE_NOW;
-	struct semshare_ring_cursors at;
+	struct semshare_sysv_cursors at;
 	const unsigned int semaphore = SEMSHARE_SEM_DATA;
 	unsigned int fruitless = 0;
 	bool hinted = false;
@@ -418,13 +418,13 @@ int semshare_ring_get_batch(struct semshare_ring *ring,
 				semshare_lock_hint(&ring->lock, semaphore);
 			return err;
 		}
-		if (semshare_ring_look(&ring->view, &at))
+		if (semshare_sysv_look(&ring->port.view, &at))
 			return ring_lies(ring, true);
 		read = ring_read(ring, &at, entries, count, buffer, size, &bytes);
 		if (read == -EPROTO)
 			return ring_lies(ring, true);
 		if (read > 0) {
-			semshare_ring_consume(&ring->view, &at, read);
+			semshare_sysv_consume(&ring->port.view, &at, read);
 			trace_ring_get(ring->area->name, read, bytes, at.head, at.tail);
 		}
 		err = ring_leave(ring, ring_hints_of_get(ring, &at, read, slept, waits));
@@ -539,7 +539,7 @@ EXPORT_SYMBOL_GPL(semshare_ring_statistics);
  */
 u64 semshare_ring_capacity(struct semshare_ring *ring)
 {
-	return ring->view.capacity;
+	return ring->port.view.capacity;
 }
 EXPORT_SYMBOL_GPL(semshare_ring_capacity);
 
@@ -549,16 +549,18 @@ EXPORT_SYMBOL_GPL(semshare_ring_capacity);
 static int ring_share(struct semshare_ring *ring)
 {
 	struct semshare_ring_shared *shared = &ring->area->ring;
-	struct semshare_ring_view *view = &ring->view;
+	struct semshare_ring_view *view = &ring->port.view;
 	int err;
 
 	lockdep_assert_held(&ring->area->mutex);
 	if (shared->broken)
 		return -EPROTO;
 	if (!shared->ready) {
-		err = semshare_ring_check(view, ring->area->data, ring->area->size);
+		err = semshare_ring_check(&ring->port, ring->area->data, ring->area->size);
 		if (err)
 			return err;
+		if (!ring->port.variant->locked)
+			return -EOPNOTSUPP;
 		shared->capacity = view->capacity;
 		shared->max_payload = view->max_payload;
 		shared->policy = view->policy;
@@ -673,31 +675,30 @@ static int ring_make_set(struct semshare_area *area, umode_t mode)
  * semshare_ring_create - make a ring in an area, with a set of its own
  * @area: an area made by the caller, in its own IPC namespace
  * @params: what it is to be; it has to fit, with the control page, into @area
+ * @mode: permission bits of the set
  *
  * The set has the key of the area's name and goes with the area.  The ring is
  * formatted last: who sees it can use it.
  *
  * Context: process context, sleeps.
- * Return: a handle, or -EINVAL (@params), -EEXIST (a ring in the area,
+ * Return: a handle, or -EINVAL (@params, @mode), -EEXIST (a ring in the area,
  * or a set with its key, exists already), -EXDEV (not the caller's namespace),
  * and what semget(), semshare_area_bind() and semshare_ring_open() answer.
  */
 struct semshare_ring *semshare_ring_create(struct semshare_area *area,
-					   const struct semshare_ring_params *params)
+					   const struct semshare_ring_params *params, umode_t mode)
 {
 	struct semshare_ring_control *control = area->data;
 	struct semshare_ring_shared *shared = &area->ring;
 	int semid;
 	int err;
 
-	if (!semshare_ring_capacity_valid(params->capacity) || params->mode & ~0666 ||
-	    params->policy >= SEMSHARE_RING_POLICIES ||
-	    area->size < SEMSHARE_RING_CONTROL_SIZE ||
+	if (!semshare_ring_params_valid(params) || mode & ~0666 || area->size < SEMSHARE_RING_CONTROL_SIZE ||
 	    params->capacity > area->size - SEMSHARE_RING_CONTROL_SIZE)
 		return ERR_PTR(-EINVAL);
 	if (semshare_load_acquire(&control->magic))
 		return ERR_PTR(-EEXIST);
-	semid = ring_make_set(area, params->mode);
+	semid = ring_make_set(area, mode);
 	if (semid < 0)
 		return ERR_PTR(semid);
 
@@ -705,8 +706,7 @@ struct semshare_ring *semshare_ring_create(struct semshare_area *area,
 	err = shared->ready ? -EEXIST : 0;
 	if (!err) {
 		memset(control, 0, sizeof(*control));
-		err = semshare_ring_format(control, params->capacity, params->policy, semid,
-					   area->key, area->name);
+		err = semshare_ring_format(control, params, semid, area->key, area->name);
 	}
 	if (!err) {
 		shared->capacity = params->capacity;
@@ -750,7 +750,7 @@ void semshare_ring_destroy(struct semshare_ring *ring)
 	struct semshare_area *area = ring->area;
 
 	WRITE_ONCE(area->ring.broken, true);
-	WRITE_ONCE(ring->view.control->state, SEMSHARE_RING_BROKEN);
+	WRITE_ONCE(ring->port.view.control->state, SEMSHARE_RING_BROKEN);
 	mutex_lock(&area->mutex);
 	if (area->bind_flags & SEMSHARE_BIND_OWN) {
 		semshare_sem_remove(area->ns, area->semid, &area->facts);

@@ -34,11 +34,11 @@ static long ioctl_open(struct ring_test *test, void __user *argument)
 	if (open.capacity) {
 		struct semshare_ring_params params = {
 			.capacity = open.capacity,
+			.variant = SEMSHARE_RING_SYSV,
 			.policy = open.policy,
-			.mode = open.mode,
 		};
 
-		ring = semshare_ring_create(area, &params);
+		ring = semshare_ring_create(area, &params, open.mode);
 	} else {
 		ring = semshare_ring_open(area, open.flags);
 	}

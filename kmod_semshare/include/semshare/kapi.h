@@ -64,19 +64,6 @@ struct semshare_ring;
 #define SEMSHARE_RING_OPEN_UNLOCKED	0x1u	/* no lock: to show what it is for */
 
 /**
- * struct semshare_ring_params - what a new ring is to be
- * @capacity: bytes of records: a power of two from SEMSHARE_RING_MIN_CAPACITY
- *	to SEMSHARE_RING_MAX_CAPACITY
- * @policy: enum semshare_ring_policy
- * @mode: permission bits of the set
- */
-struct semshare_ring_params {
-	u64 capacity;
-	u32 policy;
-	umode_t mode;
-};
-
-/**
  * struct semshare_lock_statistics - how a handle fared with the lock
  * @acquisitions: times it took the lock
  * @contended: of those, times it could not have it at once
@@ -89,7 +76,7 @@ struct semshare_lock_statistics {
 };
 
 struct semshare_ring *semshare_ring_create(struct semshare_area *area,
-					   const struct semshare_ring_params *params);
+					   const struct semshare_ring_params *params, umode_t mode);
 struct semshare_ring *semshare_ring_open(struct semshare_area *area, u32 flags);
 void semshare_ring_close(struct semshare_ring *ring);
 void semshare_ring_destroy(struct semshare_ring *ring);

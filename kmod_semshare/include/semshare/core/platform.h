@@ -21,6 +21,7 @@
 #define semshare_store_release(p, v)	smp_store_release((p), (v))
 /* Fully ordered when it succeeds; otherwise *(old) is what was found. */
 #define semshare_try_cmpxchg(p, old, new)	try_cmpxchg((p), (old), (new))
+#define semshare_full_barrier()		smp_mb()
 
 #else
 
@@ -36,6 +37,7 @@
 #define semshare_store_release(p, v)	__atomic_store_n((p), (v), __ATOMIC_RELEASE)
 #define semshare_try_cmpxchg(p, old, new) \
 	__atomic_compare_exchange_n((p), (old), (new), 0, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)
+#define semshare_full_barrier()		__atomic_thread_fence(__ATOMIC_SEQ_CST)
 
 #endif
 

@@ -133,8 +133,9 @@ struct semshare_lock_segment {
 #define SEMSHARE_RING_MIN_CAPACITY	4096
 #define SEMSHARE_RING_MAX_CAPACITY	0x40000000	/* 1 GiB */
 
-enum semshare_ring_variant {
-	SEMSHARE_RING_SYSV	= 1,
+enum semshare_ring_variants {
+	SEMSHARE_RING_SYSV	= 1,	/* many producers, many consumers, a lock */
+	SEMSHARE_RING_SPSC	= 2,	/* one producer, one consumer, no lock */
 };
 
 /* What a put does that finds no space. */
@@ -164,6 +165,10 @@ enum semshare_ring_semaphore {
 	SEMSHARE_SEM_DATA	= 1,	/* hint, 0 or 1: "there is a record" */
 	SEMSHARE_SEM_SPACE	= 2,	/* hint, 0 or 1: "there is space" */
 	SEMSHARE_RING_NSEMS	= 3,
+	/* Of the variants of which only one party can be that: 1 free, 0 taken. */
+	SEMSHARE_SEM_PRODUCER	= 3,
+	SEMSHARE_SEM_CONSUMER	= 4,
+	SEMSHARE_RING_ROLE_NSEMS = 5,
 };
 
 /* A waiter looks at the cursors again at least this often. */
@@ -189,17 +194,35 @@ struct semshare_record {
 };
 
 /**
+ * struct semshare_spsc_words - what SEMSHARE_RING_SPSC has in @words, in place of @head and @tail
+ * @tail: the producer's: position behind the newest record
+ * @sequence: the producer's: of the next record
+ * @reserved0: zero
+ * @head: the consumer's: position of the oldest record
+ * @reserved1: zero
+ *
+ * Each side has a pair of cache lines to itself, as processors fetch them.
+ */
+struct semshare_spsc_words {
+	__u64 tail;
+	__u64 sequence;
+	__u64 reserved0[14];
+	__u64 head;
+	__u64 reserved1[15];
+};
+
+/**
  * struct semshare_ring_control - the first page of a ring
  * @magic: SEMSHARE_RING_MAGIC, stored last when a ring is made
  * @abi_version: SEMSHARE_ABI_VERSION
  * @features: 0
- * @variant: enum semshare_ring_variant
+ * @variant: enum semshare_ring_variants
  * @capacity: bytes of records, a power of two
  * @max_payload: the longest payload, capacity / 4 - sizeof(struct semshare_record)
  * @control_size: SEMSHARE_RING_CONTROL_SIZE
  * @semid: the set that guards the ring
  * @key: its key
- * @nsems: SEMSHARE_RING_NSEMS
+ * @nsems: SEMSHARE_RING_NSEMS, or SEMSHARE_RING_ROLE_NSEMS
  * @flags: 0
  * @policy: enum semshare_ring_policy
  * @reserved0: zero
@@ -218,6 +241,7 @@ struct semshare_record {
  * @name: the ring's name
  * @sequence: of the next record
  * @drops: records dropped, for each enum semshare_ring_drop
+ * @words: what a variant has of its own, such as struct semshare_spsc_words
  *
  * The kernel keeps its own copy of the geometry and never reads it here again.
  */
@@ -254,7 +278,22 @@ struct semshare_ring_control {
 
 	__u64 sequence;
 	__u64 drops[SEMSHARE_DROP_CAUSES];
-	__u8 reserved2[SEMSHARE_RING_CONTROL_SIZE - 256 - 32];
+	__u64 reserved2[28];
+
+	__u64 words[448];
+};
+
+/**
+ * struct semshare_ring_params - what a new ring is to be
+ * @capacity: bytes of records: a power of two from SEMSHARE_RING_MIN_CAPACITY
+ *	to SEMSHARE_RING_MAX_CAPACITY
+ * @variant: enum semshare_ring_variants
+ * @policy: enum semshare_ring_policy, one that the variant can
+ */
+struct semshare_ring_params {
+	__u64 capacity;
+	__u32 variant;
+	__u32 policy;
 };
 
 /* ------------------------------------------- areas in POSIX shared memory */

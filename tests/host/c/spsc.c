@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * A producer and a consumer on semshare/core/lane.h, under ThreadSanitizer.
+ * A producer and a consumer on semshare/core/spsc.h, under ThreadSanitizer.
  *
- *	lane RECORDS CAPACITY BATCH SEED
+ *	spsc RECORDS CAPACITY BATCH SEED
  *
  * Records of 0 bytes to the longest, in batches of 1 to BATCH on both sides; some
  * are dropped.  Prints counts; ends with 1 and what was wrong.
@@ -12,9 +12,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include <semshare/core/lane.h>
+#include <semshare/core/spsc.h>
 
-static struct semshare_lane_words words;
+static struct semshare_spsc_words words;
 static unsigned char *data;
 static unsigned long records, capacity, batch, seed, dropped;
 
@@ -38,7 +38,7 @@ static unsigned int draw(unsigned long *state)
 static __u32 size_of(unsigned long number)
 {
 	unsigned long state = number ^ seed;
-	unsigned int most = semshare_lane_max_payload(capacity);
+	unsigned int most = semshare_ring_max_payload(capacity);
 
 	switch (draw(&state) % 8) {
 	case 0:
@@ -54,10 +54,10 @@ static __u32 size_of(unsigned long number)
 
 static void *produce(void *unused)
 {
-	struct semshare_lane lane = { .words = &words, .data = data, .capacity = capacity };
+	struct semshare_spsc spsc = { .words = &words, .data = data, .capacity = capacity };
 	unsigned long number = 0, state = seed;
 
-	CHECK(!semshare_lane_begin_put(&lane), "begin");
+	CHECK(!semshare_spsc_begin_put(&spsc), "begin");
 	while (number < records) {
 		unsigned long n, most = 1 + draw(&state) % batch;
 
@@ -66,11 +66,11 @@ static void *produce(void *unused)
 			struct semshare_record *record;
 			int error;
 
-			record = semshare_lane_reserve(&lane, size, &error);
+			record = semshare_spsc_reserve(&spsc, size, &error);
 			if (!record) {
 				CHECK(error == -EAGAIN, "reserve: %d", error);
 				if (draw(&state) % 256 == 0) {
-					semshare_lane_drop(&lane);
+					semshare_spsc_drop(&spsc);
 					dropped++;
 				}
 				break;
@@ -79,10 +79,10 @@ static void *produce(void *unused)
 			if (draw(&state) % 32 == 0)
 				break;
 			memset(record + 1, (int)(number & 0xff), size);
-			semshare_lane_write(&lane, record, size, (__u32)number, number);
+			semshare_spsc_write(&spsc, record, size, (__u32)number, number);
 			number++;
 		}
-		semshare_lane_publish(&lane);
+		semshare_spsc_publish(&spsc);
 		if (n < most)
 			sched_yield();
 	}
@@ -91,21 +91,21 @@ static void *produce(void *unused)
 
 int main(int argc, char **argv)
 {
-	struct semshare_lane lane = { .words = &words };
+	struct semshare_spsc spsc = { .words = &words };
 	unsigned long number = 0, gaps = 0, state, i;
 	__u64 sequence = 0;
 	pthread_t thread;
 
-	CHECK(argc == 5, "lane RECORDS CAPACITY BATCH SEED");
+	CHECK(argc == 5, "spsc RECORDS CAPACITY BATCH SEED");
 	records = strtoul(argv[1], NULL, 0);
 	capacity = strtoul(argv[2], NULL, 0);
 	batch = strtoul(argv[3], NULL, 0);
 	seed = strtoul(argv[4], NULL, 0);
 	state = seed + 1;
 	data = calloc(1, capacity);
-	lane.data = data;
-	lane.capacity = capacity;
-	CHECK(!semshare_lane_begin_get(&lane), "begin");
+	spsc.data = data;
+	spsc.capacity = capacity;
+	CHECK(!semshare_spsc_begin_get(&spsc), "begin");
 	pthread_create(&thread, NULL, produce, NULL);
 	while (number < records) {
 		unsigned long n, most = 1 + draw(&state) % batch;
@@ -115,7 +115,7 @@ int main(int argc, char **argv)
 			const unsigned char *payload;
 			int error;
 
-			payload = semshare_lane_peek(&lane, &record, &error);
+			payload = semshare_spsc_peek(&spsc, &record, &error);
 			if (!payload) {
 				CHECK(error == -EAGAIN, "peek: %d", error);
 				break;
@@ -128,10 +128,10 @@ int main(int argc, char **argv)
 			CHECK(record.sequence >= sequence, "sequence");
 			gaps += record.sequence - sequence;
 			sequence = record.sequence + 1;
-			semshare_lane_read(&lane, &record);
+			semshare_spsc_read(&spsc, &record);
 			number++;
 		}
-		semshare_lane_consume(&lane);
+		semshare_spsc_consume(&spsc);
 		if (n < most)
 			sched_yield();
 	}
