@@ -355,7 +355,7 @@ class Ring(RingCore):
                 self.lock = Lock._of_ring(self.name, state.key, state.semid, self.area._mapping, LOCK_OFFSET)
                 self.semid = state.semid
                 if not self.locked and not VARIANTS[state.variant].locked:
-                    raise ValueError(f"ring {self.name!r}: without a lock it is anyway, being of variant {state.variant!r}")
+                    raise ValueError(f"ring {self.name!r}: one of variant {state.variant!r} has no lock to do without")
                 code = self._open(self.lock, self.area._mapping, self.locked)
                 if code == 0:
                     return
