@@ -693,7 +693,7 @@ struct semshare_ring *semshare_ring_create(struct semshare_area *area,
 	int semid;
 	int err;
 
-	if (!semshare_ring_params_valid(params) || mode & ~0666 || area->size < SEMSHARE_RING_CONTROL_SIZE ||
+	if (!semshare_ring_params_payload(params) || mode & ~0666 || area->size < SEMSHARE_RING_CONTROL_SIZE ||
 	    params->capacity > area->size - SEMSHARE_RING_CONTROL_SIZE)
 		return ERR_PTR(-EINVAL);
 	if (semshare_load_acquire(&control->magic))

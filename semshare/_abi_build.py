@@ -32,6 +32,7 @@ FUNCTIONS = (
     "semshare_ring_footprint",
     "semshare_ring_max_payload",
     "semshare_ring_capacity_valid",
+    "semshare_ring_params_payload",
     "semshare_ring_format",
 )
 

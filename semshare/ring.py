@@ -135,6 +135,13 @@ def look(buffer: Any) -> RingState | None:
         words = ffi.cast("struct semshare_spsc_words *", control.words)
         head, tail, puts = words.head, words.tail, words.sequence - sum(control.drops)
         gets = put_bytes = None
+    elif control.variant == lib.SEMSHARE_RING_MPSC:
+        words = ffi.cast("struct semshare_mpsc_words *", control.words)
+        slot = control.max_payload + ffi.sizeof("struct semshare_slot")
+        head, tail, puts = words.head * slot, words.tail * slot, words.tail - words.abandoned
+        control.drops[lib.SEMSHARE_DROP_REFUSED] = words.drops
+        control.drops[lib.SEMSHARE_DROP_ABANDONED] = words.abandoned
+        gets = put_bytes = None
     return RingState(
         control.capacity,
         head,
@@ -171,10 +178,13 @@ class Ring(RingCore):
         create: True: make it; fail if there is one. False: attach it; fail if there is none. None: attach it if there
             is one, else make it.
         mode: permission bits of a new ring's area and set.
+        max_payload: of a new ring of variant "mpsc", whose records have places of one size: a multiple of 64, up to a
+            quarter of the ring; 0: 192. Of others it is a quarter of the ring.
         area_extra: bytes of a new ring's area behind the ring, for whatever its users like.
         variant: of a new ring. "sysv": any number of producers and consumers, kernel threads and plain programs among
             them, around a lock; "spsc": one producer and one consumer, without a lock: the first who puts, and the
-            first who gets, until it closes its ring, or ends.
+            first who gets, until it closes its ring, or ends; "mpsc": any number of producers and one such consumer,
+            without a lock. A producer that is stopped over a record for a second, or killed, is passed over.
         policy: of a new ring: what a put does that finds no space. "wait": it waits, as long as it may; "refuse": the
             record is dropped, and Full raised; "overwrite": the oldest records are dropped. What is dropped is counted
             in state().drops, and leaves a gap in the sequence of the records.
@@ -199,6 +209,7 @@ class Ring(RingCore):
         mode: int = 0o600,
         variant: str = "sysv",
         policy: str = "wait",
+        max_payload: int = 0,
         area_extra: int = 0,
         backend: str | None = None,
         locked: bool = True,
@@ -217,6 +228,7 @@ class Ring(RingCore):
                 raise ValueError(f"ring {name!r}: no variant {variant!r}; there are {', '.join(VARIANTS)}")
             if policy not in POLICIES:
                 raise ValueError(f"ring {name!r}: no policy {policy!r}; there are {', '.join(POLICIES)}")
+            self._check_payload(size, variant, max_payload)
             if not VARIANTS[variant].can(policy):
                 can = ", ".join(filter(VARIANTS[variant].can, POLICIES))
                 raise ValueError(f"ring {name!r}: a ring of variant {variant!r} cannot {policy}; it can {can}")
@@ -234,7 +246,7 @@ class Ring(RingCore):
                 if create is True:
                     raise
             else:
-                self._make(size, VARIANTS[variant], POLICIES.index(policy), mode)
+                self._make(size, VARIANTS[variant], POLICIES.index(policy), max_payload, mode)
                 break
         try:
             self._attach()
@@ -251,6 +263,7 @@ class Ring(RingCore):
         mode: int = 0o600,
         variant: str = "sysv",
         policy: str = "wait",
+        max_payload: int = 0,
         area_extra: int = 0,
         backend: str | None = None,
         locked: bool = True,
@@ -263,6 +276,7 @@ class Ring(RingCore):
             mode=mode,
             variant=variant,
             policy=policy,
+            max_payload=max_payload,
             area_extra=area_extra,
             backend=backend,
             locked=locked,
@@ -292,7 +306,15 @@ class Ring(RingCore):
 
     # ------------------------------------------------------------------------------------------------------- making
 
-    def _make(self, capacity: int, variant: Variant, policy: int, mode: int) -> None:
+    def _check_payload(self, capacity: int, variant: str, max_payload: int) -> None:
+        params = (capacity, VARIANTS[variant].number, lib.SEMSHARE_RING_WAIT, max(0, max_payload) & 0xFFFFFFFF, 0)
+        if max_payload < 0 or not lib.semshare_ring_params_payload(ffi.new("struct semshare_ring_params *", params)):
+            raise ValueError(
+                f"ring {self.name!r}: max_payload {max_payload}; a ring of variant 'mpsc' takes a multiple of 64, up "
+                f"to {capacity // 4} for {capacity} bytes; others have no choice, give 0"
+            )
+
+    def _make(self, capacity: int, variant: Variant, policy: int, max_payload: int, mode: int) -> None:
         """Make the set and the ring in a fresh area.
 
         The area's name is ours already, so nobody else makes this ring. Each step leaves what the next who makes it can
@@ -310,7 +332,7 @@ class Ring(RingCore):
             semaphores.operate([(number, 1) for number in free])
             error = lib.semshare_ring_format(
                 ffi.cast("struct semshare_ring_control *", ffi.from_buffer(self.area.buffer, require_writable=True)),
-                ffi.new("struct semshare_ring_params *", (capacity, variant.number, policy)),
+                ffi.new("struct semshare_ring_params *", (capacity, variant.number, policy, max_payload, 0)),
                 semaphores.semid,
                 semaphores.key,
                 names.padded(self.name),

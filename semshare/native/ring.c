@@ -234,14 +234,34 @@ static int take_role(RingCore *self, const struct job *job)
 	return self->port.variant->begin(&self->port, job->put) ? lies(self, job) : 0;
 }
 
+/* Whether a process that began a record is gone; of those of another pid namespace nobody here knows. */
+static int is_known_dead(const struct semshare_mpsc_owner *owner)
+{
+	__u64 start;
+
+	if (!owner->ns || owner->ns != owner_pid_ns())
+		return 0;
+	if (owner_process_is_dead((pid_t)owner->pid))
+		return 1;
+	start = owner_start_of((pid_t)owner->pid);
+	return start && (__u32)start != owner->start;
+}
+
 /*
  * The child of a fork has no role, and its parent's threads are not there to give up a side.  With the GIL: a call's
  * first pass is.
  */
 static void forget_parent(RingCore *self)
 {
+	const struct semshare_owner *owner;
+
 	if (self->generation == owner_generation)
 		return;
+	owner = owner_self();
+	self->port.self.pid = owner->pid;
+	self->port.self.start = (__u32)owner->start;
+	self->port.self.ns = owner_pid_ns();
+	self->port.is_dead = is_known_dead;
 	pthread_mutex_init(&self->sides[0], NULL);
 	pthread_mutex_init(&self->sides[1], NULL);
 	self->roles = 0;

@@ -444,7 +444,7 @@ def test_attaching_waits_until_the_ring_is_made(name):
     there.operate([(0, 1)])
     lib.semshare_ring_format(
         ffi.cast("struct semshare_ring_control *", ffi.from_buffer(area.buffer)),
-        ffi.new("struct semshare_ring_params *", (4096, lib.SEMSHARE_RING_SYSV, lib.SEMSHARE_RING_WAIT)),
+        ffi.new("struct semshare_ring_params *", (4096, lib.SEMSHARE_RING_SYSV, lib.SEMSHARE_RING_WAIT, 0, 0)),
         there.semid,
         key_of(name),
         name.encode().ljust(64, b"\0"),

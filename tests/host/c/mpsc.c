@@ -18,7 +18,7 @@
 
 #include <semshare/core/mpsc.h>
 
-#define SLOT_SIZE	128
+#define SLOT_SIZE	192
 
 struct payload {
 	__u32 producer;
@@ -63,6 +63,7 @@ static void fill(struct payload *payload, unsigned int producer, unsigned long n
 static void *produce(void *argument)
 {
 	unsigned int producer = (unsigned int)(unsigned long)argument;
+	const struct semshare_mpsc_owner owner = { .pid = producer + 1 };
 	unsigned long state = seed + producer, number;
 
 	for (number = 0; number < records; number++) {
@@ -72,7 +73,7 @@ static void *produce(void *argument)
 		int error, waited;
 
 		for (;;) {
-			error = semshare_mpsc_reserve(&ring, producer + 1, 0, &reservation);
+			error = semshare_mpsc_reserve(&ring, &owner, &reservation);
 			if (!error)
 				break;
 			CHECK(error == -EAGAIN, "reserve: %d", error);
@@ -138,6 +139,7 @@ int main(int argc, char **argv)
 
 		over = taken + atomic_load(&lost) + atomic_load(&dead) == producers * records;
 		if (error == -EAGAIN) {
+			semshare_mpsc_consume(&ring);
 			busy = 0;
 			sched_yield();
 			continue;
@@ -156,7 +158,10 @@ int main(int argc, char **argv)
 		there = at;
 		CHECK(record.size == sizeof(payload), "%u bytes", record.size);
 		memcpy(&payload, there, sizeof(payload));
-		semshare_mpsc_consume(&ring);
+		semshare_mpsc_read(&ring);
+		/* Some are given back one by one, some together. */
+		if (ring.cursor - ring.head > taken % 5)
+			semshare_mpsc_consume(&ring);
 		CHECK(payload.producer < producers, "producer %u", payload.producer);
 		fill(&wanted, payload.producer, payload.number);
 		CHECK(!memcmp(&payload, &wanted, sizeof(payload)), "a record is torn");

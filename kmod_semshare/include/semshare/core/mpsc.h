@@ -56,10 +56,10 @@
 #ifndef SEMSHARE_CORE_MPSC_H
 #define SEMSHARE_CORE_MPSC_H
 
-#include <semshare/abi.h>
-#include <semshare/core/platform.h>
+#include <semshare/core/ring.h>
 
 #define SEMSHARE_SLOT_STATE_BITS	3
+#define SEMSHARE_SLOT_STATE_MASK	(((__u64)1 << SEMSHARE_SLOT_STATE_BITS) - 1)
 
 enum semshare_slot_state {
 	SEMSHARE_SLOT_FREE		= 0,
@@ -69,35 +69,11 @@ enum semshare_slot_state {
 	SEMSHARE_SLOT_RELEASED		= 4,
 };
 
-/**
- * struct semshare_slot - the head of a slot; the payload follows
- * @state: position << SEMSHARE_SLOT_STATE_BITS | enum semshare_slot_state
- * @owner_pid: who reserved it, so that others can find out that it is dead;
- *	0: not known, or the kernel
- * @owner_start: the low half of its start time, clock ticks since boot
- * @record: see there
- */
-struct semshare_slot {
-	__u64 state;
-	__u32 owner_pid;
-	__u32 owner_start;
-	struct semshare_record record;
-};
-
-/**
- * struct semshare_mpsc_words - the words that all share
- * @tail: next position to reserve
- * @drops: records that were refused because there was no slot: any producer
- * @head: next position to take
- * @abandoned: positions given up by the consumer
- */
-struct semshare_mpsc_words {
-	__u64 tail;
-	__u64 drops;
-	__u64 reserved0[14];
-	__u64 head;
-	__u64 abandoned;
-	__u64 reserved1[14];
+/* Whoever reserves a slot: what is needed to find out later whether it is dead. */
+struct semshare_mpsc_owner {
+	__u32 pid;	/* 0: the kernel, which does not die */
+	__u32 start;	/* the low half of its start time, clock ticks since boot */
+	__u32 ns;	/* of its pid namespace, the inode's number, outside of which nobody can tell */
 };
 
 /**
@@ -105,15 +81,23 @@ struct semshare_mpsc_words {
  * @words: shared
  * @slots: shared
  * @mask: how many slots, a power of two, less one
- * @head: the consumer's own; what it stores in @words is for the others
+ * @head: the consumer's own: positions before it are given back
+ * @cursor: the consumer's own: positions before it are read, or given up
+ * @busy: the consumer's own: the position that it waits for, plus one
+ * @busy_since: since when
  * @slot_size: bytes of a slot, a multiple of 64
+ * @is_dead: the consumer's: whether the owner of a slot is known to be dead; NULL: nobody knows
  */
 struct semshare_mpsc {
 	struct semshare_mpsc_words *words;
 	unsigned char *slots;
 	__u64 mask;
 	__u64 head;
+	__u64 cursor;
+	__u64 busy;
+	__u64 busy_since;
 	__u32 slot_size;
+	int (*is_dead)(const struct semshare_mpsc_owner *owner);
 };
 
 /* A slot that its producer has reserved. */
@@ -170,7 +154,7 @@ static inline int semshare_slot_release(struct semshare_slot *slot, __u64 positi
 	for (;;) {
 		__u64 at = semshare_slot_position(state);
 
-		switch (state & ((1u << SEMSHARE_SLOT_STATE_BITS) - 1)) {
+		switch (state & SEMSHARE_SLOT_STATE_MASK) {
 		case SEMSHARE_SLOT_ABANDONED:
 			if (at != position)
 				return 0;
@@ -200,7 +184,7 @@ static inline int semshare_mpsc_claim(struct semshare_slot *slot, __u64 position
 
 	for (;;) {
 		at = semshare_slot_position(state);
-		switch (state & ((1u << SEMSHARE_SLOT_STATE_BITS) - 1)) {
+		switch (state & SEMSHARE_SLOT_STATE_MASK) {
 		case SEMSHARE_SLOT_FREE:
 			return at == position ? 0 : -EPROTO;
 		case SEMSHARE_SLOT_ABANDONED:
@@ -236,14 +220,14 @@ static inline int semshare_mpsc_claim(struct semshare_slot *slot, __u64 position
 /**
  * semshare_mpsc_reserve - have a slot to write into
  * @ring: the ring
- * @pid: the caller, 0 in the kernel
- * @start: the low half of its start time, clock ticks since boot
+ * @owner: the caller
  * @reservation: out
  *
  * Context: any, in the kernel NMI included.
  * Return: 0; -EAGAIN: there is none; -EPROTO.
  */
-static inline int semshare_mpsc_reserve(const struct semshare_mpsc *ring, __u32 pid, __u32 start,
+static inline int semshare_mpsc_reserve(const struct semshare_mpsc *ring,
+					const struct semshare_mpsc_owner *owner,
 					struct semshare_mpsc_reservation *reservation)
 {
 	struct semshare_mpsc_words *words = ring->words;
@@ -276,8 +260,10 @@ static inline int semshare_mpsc_reserve(const struct semshare_mpsc *ring, __u32 
 			return error;
 		tail = semshare_load_acquire(&words->tail);
 	}
-	semshare_store(&slot->owner_start, start);
-	semshare_store(&slot->owner_pid, pid);
+	semshare_store(&slot->owner_start, owner->start);
+	semshare_store(&slot->owner_ns, owner->ns);
+	/* Last: whoever reads a pid reads the others after it. */
+	semshare_store_release(&slot->owner_pid, owner->pid);
 	reservation->slot = slot;
 	reservation->position = tail;
 	/*
@@ -339,10 +325,52 @@ static inline int semshare_mpsc_commit(const struct semshare_mpsc_reservation *r
 }
 
 /**
- * semshare_mpsc_peek - look at the oldest record
+ * semshare_mpsc_begin - become the consumer
+ * @ring: with all but @head and @cursor
+ *
+ * There must be no other.  One that was killed while it gave slots back may have
+ * given back more than it said.
+ */
+static inline void semshare_mpsc_begin(struct semshare_mpsc *ring)
+{
+	__u64 passed;
+
+	ring->head = semshare_load(&ring->words->head);
+	for (passed = 0; passed <= ring->mask; passed++) {
+		if (semshare_load_acquire(&semshare_mpsc_slot(ring, ring->head)->state) !=
+		    semshare_slot_state(ring->head + ring->mask + 1, SEMSHARE_SLOT_FREE))
+			break;
+		ring->head++;
+	}
+	ring->cursor = ring->head;
+	semshare_store_release(&ring->words->head, ring->head);
+}
+
+/* Let a slot go that was given up, if its producer is known to be dead. */
+static inline void semshare_mpsc_bury(const struct semshare_mpsc *ring, struct semshare_slot *slot)
+{
+	__u64 state = semshare_load(&slot->state);
+	struct semshare_mpsc_owner owner;
+
+	owner.pid = semshare_load_acquire(&slot->owner_pid);
+	owner.start = semshare_load(&slot->owner_start);
+	owner.ns = semshare_load(&slot->owner_ns);
+	if (!owner.pid || !ring->is_dead || !ring->is_dead(&owner))
+		return;
+	/* Nobody but the consumer does this, and who is dead no more, so the words are still those of the owner. */
+	while ((state & SEMSHARE_SLOT_STATE_MASK) == SEMSHARE_SLOT_ABANDONED ||
+	       (state & SEMSHARE_SLOT_STATE_MASK) == SEMSHARE_SLOT_QUARANTINED)
+		if (semshare_try_cmpxchg(&slot->state, &state,
+					 semshare_slot_state(semshare_slot_position(state),
+							     SEMSHARE_SLOT_RELEASED)))
+			break;
+}
+
+/**
+ * semshare_mpsc_peek - look at the oldest record that was not read
  * @ring: the ring
  * @record: out: a copy of its head, checked
- * @payload: out: where its payload lies; copy it, then semshare_mpsc_consume()
+ * @payload: out: where its payload lies; copy it, then semshare_mpsc_read()
  *
  * Passes over positions that were given up.
  *
@@ -354,51 +382,62 @@ static inline int semshare_mpsc_peek(struct semshare_mpsc *ring, struct semshare
 {
 	__u64 passed;
 
-	for (passed = 0; passed <= ring->mask; passed++) {
-		struct semshare_slot *slot = semshare_mpsc_slot(ring, ring->head);
+	for (passed = 0; passed <= ring->mask && ring->cursor - ring->head <= ring->mask; passed++) {
+		struct semshare_slot *slot = semshare_mpsc_slot(ring, ring->cursor);
 		__u64 state = semshare_load_acquire(&slot->state);
 		__u64 at = semshare_slot_position(state);
 
-		switch (state & ((1u << SEMSHARE_SLOT_STATE_BITS) - 1)) {
+		switch (state & SEMSHARE_SLOT_STATE_MASK) {
 		case SEMSHARE_SLOT_COMMITTED:
-			if (at != ring->head)
+			if (at != ring->cursor)
 				return -EPROTO;
 			semshare_copy(record, &slot->record, sizeof(*record));
-			if (record->position != ring->head ||
+			if (record->position != ring->cursor ||
 			    record->size > semshare_mpsc_max_payload(ring))
 				return -EPROTO;
 			*payload = slot + 1;
 			return 0;
 		case SEMSHARE_SLOT_FREE:
-			if (at != ring->head)
+			if (at != ring->cursor)
 				return -EPROTO;
 			break;
 		default:
-			if (at > ring->head)
+			if (at > ring->cursor)
 				return -EPROTO;
-			if (at < ring->head)
+			if (at < ring->cursor)
 				break;
 			/* Given up: the state stays, the next lap sees to it. */
-			semshare_store_release(&ring->words->head, ++ring->head);
+			semshare_mpsc_bury(ring, slot);
+			ring->cursor++;
 			continue;
 		}
-		return semshare_load_acquire(&ring->words->tail) == ring->head ? -EAGAIN : -EBUSY;
+		return semshare_load_acquire(&ring->words->tail) == ring->cursor ? -EAGAIN : -EBUSY;
 	}
 	return -EAGAIN;
 }
 
-/**
- * semshare_mpsc_consume - the oldest record is taken
- * @ring: the ring, the record of which semshare_mpsc_peek() has shown
- */
+/* The record that semshare_mpsc_peek() has shown is copied. Its slot is the consumer's still. */
+static inline void semshare_mpsc_read(struct semshare_mpsc *ring)
+{
+	ring->cursor++;
+}
+
+/* Give back the slots of what was read. */
 static inline void semshare_mpsc_consume(struct semshare_mpsc *ring)
 {
-	struct semshare_slot *slot = semshare_mpsc_slot(ring, ring->head);
+	for (; ring->head != ring->cursor; ring->head++) {
+		struct semshare_slot *slot = semshare_mpsc_slot(ring, ring->head);
 
-	semshare_store(&slot->owner_pid, 0);
-	semshare_store_release(&slot->state,
-			       semshare_slot_state(ring->head + ring->mask + 1, SEMSHARE_SLOT_FREE));
-	semshare_store_release(&ring->words->head, ++ring->head);
+		/* Nobody else changes the state of a record that is committed; what was given up is another's affair. */
+		if (semshare_load(&slot->state) !=
+		    semshare_slot_state(ring->head, SEMSHARE_SLOT_COMMITTED))
+			continue;
+		semshare_store(&slot->owner_pid, 0);
+		semshare_store_release(&slot->state,
+				       semshare_slot_state(ring->head + ring->mask + 1,
+							   SEMSHARE_SLOT_FREE));
+	}
+	semshare_store_release(&ring->words->head, ring->head);
 }
 
 /**
@@ -407,21 +446,20 @@ static inline void semshare_mpsc_consume(struct semshare_mpsc *ring)
  *
  * For the consumer, when it has waited for long enough.
  *
- * Return: the slot, if it is given up, to find out whether its producer is dead;
- * NULL: it was committed meanwhile.
+ * Return: whether it is given up; else it was committed meanwhile.
  */
-static inline struct semshare_slot *semshare_mpsc_abandon(struct semshare_mpsc *ring)
+static inline int semshare_mpsc_abandon(struct semshare_mpsc *ring)
 {
 	struct semshare_mpsc_words *words = ring->words;
-	struct semshare_slot *slot = semshare_mpsc_slot(ring, ring->head);
+	struct semshare_slot *slot = semshare_mpsc_slot(ring, ring->cursor);
 	__u64 state = semshare_load(&slot->state);
 	enum semshare_slot_state next;
 
 	do {
-		if (semshare_slot_position(state) >= ring->head &&
-		    state != semshare_slot_state(ring->head, SEMSHARE_SLOT_FREE))
-			return NULL;
-		switch (state & ((1u << SEMSHARE_SLOT_STATE_BITS) - 1)) {
+		if (semshare_slot_position(state) >= ring->cursor &&
+		    state != semshare_slot_state(ring->cursor, SEMSHARE_SLOT_FREE))
+			return 0;
+		switch (state & SEMSHARE_SLOT_STATE_MASK) {
 		case SEMSHARE_SLOT_ABANDONED:
 		case SEMSHARE_SLOT_QUARANTINED:
 			/* Who reserved it has not even looked at it. */
@@ -430,10 +468,42 @@ static inline struct semshare_slot *semshare_mpsc_abandon(struct semshare_mpsc *
 		default:
 			next = SEMSHARE_SLOT_ABANDONED;
 		}
-	} while (!semshare_try_cmpxchg(&slot->state, &state, semshare_slot_state(ring->head, next)));
+	} while (!semshare_try_cmpxchg(&slot->state, &state, semshare_slot_state(ring->cursor, next)));
 	semshare_store(&words->abandoned, semshare_load(&words->abandoned) + 1);
-	semshare_store_release(&words->head, ++ring->head);
-	return slot;
+	semshare_mpsc_bury(ring, slot);
+	ring->cursor++;
+	return 1;
+}
+
+/**
+ * semshare_mpsc_busy - what to do about a producer that does not commit
+ * @ring: the ring, whose semshare_mpsc_peek() says -EBUSY
+ * @now: CLOCK_MONOTONIC, nanoseconds
+ *
+ * It is given up after SEMSHARE_RING_ABANDON_MS, and at once, but for the time
+ * that it may take to commit, if it is known to be dead.
+ *
+ * Return: whether to look again.
+ */
+static inline int semshare_mpsc_busy(struct semshare_mpsc *ring, __u64 now)
+{
+	struct semshare_slot *slot = semshare_mpsc_slot(ring, ring->cursor);
+	struct semshare_mpsc_owner owner;
+
+	if (ring->busy != ring->cursor + 1) {
+		ring->busy = ring->cursor + 1;
+		ring->busy_since = now;
+		return 0;
+	}
+	if (now - ring->busy_since < SEMSHARE_RING_ABANDON_MS * (__u64)1000000) {
+		owner.pid = semshare_load_acquire(&slot->owner_pid);
+		owner.start = semshare_load(&slot->owner_start);
+		owner.ns = semshare_load(&slot->owner_ns);
+		if (!owner.pid || !ring->is_dead || !ring->is_dead(&owner))
+			return 0;
+	}
+	(void)semshare_mpsc_abandon(ring);
+	return 1;
 }
 
 #endif /* SEMSHARE_CORE_MPSC_H */

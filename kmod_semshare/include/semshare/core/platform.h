@@ -12,6 +12,7 @@
 #include <linux/compiler.h>
 #include <linux/errno.h>
 #include <linux/string.h>
+#include <linux/timekeeping.h>
 #include <linux/types.h>
 #include <asm/barrier.h>
 
@@ -22,6 +23,8 @@
 /* Fully ordered when it succeeds; otherwise *(old) is what was found. */
 #define semshare_try_cmpxchg(p, old, new)	try_cmpxchg((p), (old), (new))
 #define semshare_full_barrier()		smp_mb()
+/* CLOCK_MONOTONIC in nanoseconds, from any context. */
+#define semshare_now()			ktime_get_mono_fast_ns()
 
 #else
 
@@ -29,6 +32,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <time.h>
 #include <linux/types.h>
 
 #define semshare_load(p)		__atomic_load_n((p), __ATOMIC_RELAXED)
@@ -38,6 +42,14 @@
 #define semshare_try_cmpxchg(p, old, new) \
 	__atomic_compare_exchange_n((p), (old), (new), 0, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)
 #define semshare_full_barrier()		__atomic_thread_fence(__ATOMIC_SEQ_CST)
+
+static inline __u64 semshare_now(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (__u64)now.tv_sec * 1000000000u + (__u64)now.tv_nsec;
+}
 
 #endif
 

@@ -7,6 +7,7 @@
 #ifndef SEMSHARE_CORE_VARIANTS_H
 #define SEMSHARE_CORE_VARIANTS_H
 
+#include <semshare/core/mpsc.h>
 #include <semshare/core/spsc.h>
 #include <semshare/core/sysv.h>
 
@@ -18,6 +19,9 @@ struct semshare_ring_variant;
  * @variant: its variant
  * @sysv: the cursors of one pass, while this party owns the lock
  * @spsc: its own side, or both
+ * @mpsc: as a producer, as the consumer, or as both
+ * @self: who this party is, should it be killed over a record
+ * @is_dead: whether somebody else is known to be dead, or NULL
  */
 struct semshare_ring_port {
 	struct semshare_ring_view view;
@@ -27,7 +31,10 @@ struct semshare_ring_port {
 		struct {
 			struct semshare_spsc put, get;
 		} spsc;
+		struct semshare_mpsc mpsc;
 	};
+	struct semshare_mpsc_owner self;
+	int (*is_dead)(const struct semshare_mpsc_owner *owner);
 };
 
 /* Of which sides there can be only one, who has taken SEMSHARE_SEM_PRODUCER or _CONSUMER. */
@@ -42,6 +49,10 @@ struct semshare_ring_port {
  * @locked: a pass is made by the owner of SEMSHARE_SEM_MUTEX, and begins with @begin
  * @roles: SEMSHARE_ROLE_*; having taken one a party begins with @begin
  * @policies: a bit for each enum semshare_ring_policy that it can
+ * @max_payload: the longest payload, 0 if there can be no such ring; NULL: a quarter
+ *	of the ring
+ * @format: fill a new ring's records in, or NULL
+ * @open: fill in what this party keeps of the geometry, or NULL
  * @begin: load the cursors.  0 or -EPROTO
  * @put: as semshare_sysv_put_all()
  * @peek: look at the oldest record that was not read.  0, -EAGAIN, -EPROTO
@@ -59,6 +70,9 @@ struct semshare_ring_variant {
 	int locked;
 	__u32 roles;
 	__u32 policies;
+	__u32 (*max_payload)(const struct semshare_ring_params *params);
+	void (*format)(struct semshare_ring_port *port);
+	void (*open)(struct semshare_ring_port *port);
 	int (*begin)(struct semshare_ring_port *port, int put);
 	int (*put)(struct semshare_ring_port *port, const struct semshare_ring_entry *entries,
 		   size_t count, __u64 time_ns, size_t *done);
@@ -198,6 +212,130 @@ static inline __u64 semshare_ring_spsc_used(const struct semshare_ring_view *vie
 	return semshare_load(&words->tail) - semshare_load(&words->head);
 }
 
+/* mpsc */
+
+static inline __u32 semshare_ring_mpsc_max_payload(const struct semshare_ring_params *params)
+{
+	__u32 size = params->max_payload ? params->max_payload : 192;
+
+	return size % 64 || size > params->capacity / 4 ? 0 : size;
+}
+
+static inline struct semshare_mpsc_words *
+semshare_ring_mpsc_words(const struct semshare_ring_view *view)
+{
+	return (struct semshare_mpsc_words *)view->control->words;
+}
+
+/* As many slots as there is room for, but a power of two of them. */
+static inline void semshare_ring_mpsc_open(struct semshare_ring_port *port)
+{
+	struct semshare_mpsc *ring = &port->mpsc;
+	__u64 slots = 2;
+
+	ring->words = semshare_ring_mpsc_words(&port->view);
+	ring->slots = port->view.data;
+	ring->slot_size = port->view.max_payload + (__u32)sizeof(struct semshare_slot);
+	while (slots * 2 * ring->slot_size <= port->view.capacity)
+		slots *= 2;
+	ring->mask = slots - 1;
+	ring->busy = 0;
+	ring->is_dead = port->is_dead;
+}
+
+static inline void semshare_ring_mpsc_format(struct semshare_ring_port *port)
+{
+	semshare_ring_mpsc_open(port);
+	semshare_mpsc_format(&port->mpsc);
+}
+
+static inline int semshare_ring_mpsc_begin(struct semshare_ring_port *port, int put)
+{
+	port->mpsc.is_dead = port->is_dead;
+	if (!put)
+		semshare_mpsc_begin(&port->mpsc);
+	return 0;
+}
+
+static inline int semshare_ring_mpsc_put(struct semshare_ring_port *port,
+					 const struct semshare_ring_entry *entries, size_t count,
+					 __u64 time_ns, size_t *done)
+{
+	struct semshare_mpsc *ring = &port->mpsc;
+	struct semshare_mpsc_reservation reservation;
+	int err = 0;
+	size_t n;
+
+	for (n = 0; n < count && !err; n++) {
+		if (entries[n].size > port->view.max_payload) {
+			err = -EMSGSIZE;
+			break;
+		}
+		do {
+			err = semshare_mpsc_reserve(ring, &port->self, &reservation);
+			if (err)
+				break;
+			memcpy(semshare_mpsc_payload(&reservation), entries[n].payload,
+			       entries[n].size);
+			err = semshare_mpsc_commit(&reservation, entries[n].size, entries[n].type,
+						   time_ns);
+			/* Stopped in between, for so long that the consumer went on: once more. */
+		} while (err == -ESTALE);
+		if (err == -EAGAIN && port->view.policy == SEMSHARE_RING_REFUSE) {
+			semshare_mpsc_drop(ring);
+			err = -ENOBUFS;
+		}
+		if (err)
+			break;
+	}
+	*done = n;
+	/* The others of a batch are dropped with the first. */
+	if (err == -ENOBUFS)
+		for (n++; n < count; n++)
+			semshare_mpsc_drop(ring);
+	return err;
+}
+
+static inline int semshare_ring_mpsc_peek(struct semshare_ring_port *port,
+					  struct semshare_record *record)
+{
+	const void *payload;
+	int err;
+
+	do {
+		err = semshare_mpsc_peek(&port->mpsc, record, &payload);
+	} while (err == -EBUSY && semshare_mpsc_busy(&port->mpsc, semshare_now()));
+	return err == -EBUSY ? -EAGAIN : err;
+}
+
+static inline void semshare_ring_mpsc_read(struct semshare_ring_port *port,
+					   const struct semshare_record *record, void *payload)
+{
+	semshare_copy(payload, semshare_mpsc_slot(&port->mpsc, port->mpsc.cursor) + 1, record->size);
+	semshare_mpsc_read(&port->mpsc);
+}
+
+static inline void semshare_ring_mpsc_consume(struct semshare_ring_port *port, __u64 records)
+{
+	(void)records;
+	semshare_mpsc_consume(&port->mpsc);
+}
+
+static inline const __u64 *semshare_ring_mpsc_other(const struct semshare_ring_view *view, int put)
+{
+	struct semshare_mpsc_words *words = semshare_ring_mpsc_words(view);
+
+	return put ? &words->head : &words->tail;
+}
+
+static inline __u64 semshare_ring_mpsc_used(const struct semshare_ring_view *view)
+{
+	struct semshare_mpsc_words *words = semshare_ring_mpsc_words(view);
+
+	return (semshare_load(&words->tail) - semshare_load(&words->head)) *
+	       (view->max_payload + sizeof(struct semshare_slot));
+}
+
 static const struct semshare_ring_variant semshare_ring_variants[] = {
 	{
 		.name = "sysv",
@@ -226,6 +364,22 @@ static const struct semshare_ring_variant semshare_ring_variants[] = {
 		.consume = semshare_ring_spsc_consume,
 		.other = semshare_ring_spsc_other,
 		.used = semshare_ring_spsc_used,
+	}, {
+		.name = "mpsc",
+		.number = SEMSHARE_RING_MPSC,
+		.nsems = SEMSHARE_RING_ROLE_NSEMS,
+		.roles = SEMSHARE_ROLE_CONSUMER,
+		.policies = 1u << SEMSHARE_RING_WAIT | 1u << SEMSHARE_RING_REFUSE,
+		.max_payload = semshare_ring_mpsc_max_payload,
+		.format = semshare_ring_mpsc_format,
+		.open = semshare_ring_mpsc_open,
+		.begin = semshare_ring_mpsc_begin,
+		.put = semshare_ring_mpsc_put,
+		.peek = semshare_ring_mpsc_peek,
+		.read = semshare_ring_mpsc_read,
+		.consume = semshare_ring_mpsc_consume,
+		.other = semshare_ring_mpsc_other,
+		.used = semshare_ring_mpsc_used,
 	},
 };
 
@@ -240,20 +394,39 @@ static inline const struct semshare_ring_variant *semshare_ring_variant(__u32 nu
 	return NULL;
 }
 
-/* Whether there can be such a ring. */
-static inline int semshare_ring_params_valid(const struct semshare_ring_params *params)
+/* The longest payload of such a ring; 0 if there can be none. */
+static inline __u32 semshare_ring_params_payload(const struct semshare_ring_params *params)
 {
 	const struct semshare_ring_variant *variant = semshare_ring_variant(params->variant);
 
-	return variant && semshare_ring_capacity_valid(params->capacity) &&
-	       params->policy < SEMSHARE_RING_POLICIES &&
-	       variant->policies & 1u << params->policy;
+	if (!variant || !semshare_ring_capacity_valid(params->capacity) ||
+	    params->policy >= SEMSHARE_RING_POLICIES || params->reserved ||
+	    !(variant->policies & 1u << params->policy))
+		return 0;
+	if (variant->max_payload)
+		return variant->max_payload(params);
+	return params->max_payload ? 0 : semshare_ring_max_payload(params->capacity);
+}
+
+/* What a port knows of a ring that is as its parameters say. */
+static inline void semshare_ring_open_port(struct semshare_ring_port *port,
+					   struct semshare_ring_control *control,
+					   const struct semshare_ring_params *params)
+{
+	port->variant = semshare_ring_variant(params->variant);
+	port->view.control = control;
+	port->view.data = (unsigned char *)control + SEMSHARE_RING_CONTROL_SIZE;
+	port->view.capacity = params->capacity;
+	port->view.max_payload = semshare_ring_params_payload(params);
+	port->view.policy = params->policy;
+	if (port->variant->open)
+		port->variant->open(port);
 }
 
 /**
  * semshare_ring_format - make a ring in zeroed memory
  * @control: SEMSHARE_RING_CONTROL_SIZE bytes, and behind them params->capacity
- * @params: see semshare_ring_params_valid()
+ * @params: see semshare_ring_params_payload()
  * @semid: the set that goes with it: as many semaphores as the variant has, the
  *	mutex and the roles 1
  * @key: its key
@@ -268,20 +441,26 @@ static inline int semshare_ring_format(struct semshare_ring_control *control,
 				       const struct semshare_ring_params *params,
 				       __s32 semid, __u32 key, const char *name)
 {
-	if (!semshare_ring_params_valid(params))
+	struct semshare_ring_port port = { .is_dead = NULL };
+	__u32 max_payload = semshare_ring_params_payload(params);
+
+	if (!max_payload)
 		return -EINVAL;
 	control->abi_version = SEMSHARE_ABI_VERSION;
 	control->features = 0;
 	control->variant = params->variant;
 	control->capacity = params->capacity;
-	control->max_payload = semshare_ring_max_payload(params->capacity);
+	control->max_payload = max_payload;
 	control->control_size = SEMSHARE_RING_CONTROL_SIZE;
 	control->semid = semid;
 	control->key = key;
-	control->nsems = semshare_ring_variant(params->variant)->nsems;
+	semshare_ring_open_port(&port, control, params);
+	control->nsems = port.variant->nsems;
 	control->flags = 0;
 	control->policy = params->policy;
 	memcpy(control->name, name, SEMSHARE_NAME_SIZE);
+	if (port.variant->format)
+		port.variant->format(&port);
 	semshare_store_release(&control->magic, SEMSHARE_RING_MAGIC);
 	return 0;
 }
@@ -298,8 +477,8 @@ static inline int semshare_ring_format(struct semshare_ring_control *control,
 static inline int semshare_ring_check(struct semshare_ring_port *port, void *base, __u64 size)
 {
 	struct semshare_ring_control *control = (struct semshare_ring_control *)base;
-	struct semshare_ring_view *view = &port->view;
-	struct semshare_ring_params params;
+	struct semshare_ring_params params = { .reserved = 0 };
+	const struct semshare_ring_variant *variant;
 
 	if (size < SEMSHARE_RING_CONTROL_SIZE + SEMSHARE_RING_MIN_CAPACITY)
 		return -EPROTO;
@@ -315,20 +494,17 @@ static inline int semshare_ring_check(struct semshare_ring_port *port, void *bas
 	params.capacity = semshare_load(&control->capacity);
 	params.variant = semshare_load(&control->variant);
 	params.policy = semshare_load(&control->policy);
+	variant = semshare_ring_variant(params.variant);
+	if (variant && variant->max_payload)
+		params.max_payload = semshare_load(&control->max_payload);
 	if (semshare_load(&control->abi_version) != SEMSHARE_ABI_VERSION ||
 	    semshare_load(&control->features) != 0 ||
 	    semshare_load(&control->control_size) != SEMSHARE_RING_CONTROL_SIZE ||
-	    !semshare_ring_params_valid(&params) ||
+	    !semshare_ring_params_payload(&params) ||
+	    semshare_load(&control->nsems) != variant->nsems ||
 	    params.capacity > size - SEMSHARE_RING_CONTROL_SIZE)
 		return -EPROTO;
-	port->variant = semshare_ring_variant(params.variant);
-	if (semshare_load(&control->nsems) != port->variant->nsems)
-		return -EPROTO;
-	view->control = control;
-	view->data = (unsigned char *)base + SEMSHARE_RING_CONTROL_SIZE;
-	view->capacity = params.capacity;
-	view->max_payload = semshare_ring_max_payload(params.capacity);
-	view->policy = params.policy;
+	semshare_ring_open_port(port, control, &params);
 	return 0;
 }
 

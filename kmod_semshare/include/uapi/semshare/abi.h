@@ -136,6 +136,7 @@ struct semshare_lock_segment {
 enum semshare_ring_variants {
 	SEMSHARE_RING_SYSV	= 1,	/* many producers, many consumers, a lock */
 	SEMSHARE_RING_SPSC	= 2,	/* one producer, one consumer, no lock */
+	SEMSHARE_RING_MPSC	= 3,	/* many producers, one consumer, no lock */
 };
 
 /* What a put does that finds no space. */
@@ -173,6 +174,9 @@ enum semshare_ring_semaphore {
 
 /* A waiter looks at the cursors again at least this often. */
 #define SEMSHARE_RING_RECHECK_MS	100
+
+/* A consumer of SEMSHARE_RING_MPSC waits so long for a record that was begun; then it is given up. */
+#define SEMSHARE_RING_ABANDON_MS	1000
 
 /**
  * struct semshare_record - what stands before each payload in a ring
@@ -212,13 +216,51 @@ struct semshare_spsc_words {
 };
 
 /**
+ * struct semshare_slot - the head of a slot; the payload follows
+ * @state: see semshare/core/mpsc.h
+ * @owner_pid: who reserved it, so that others can find out that it is dead;
+ *	0: not known, or the kernel
+ * @owner_start: the low half of its start time, clock ticks since boot
+ * @owner_ns: of its pid namespace, the inode's number
+ * @reserved: zero
+ * @record: see there
+ */
+struct semshare_slot {
+	__u64 state;
+	__u32 owner_pid;
+	__u32 owner_start;
+	__u32 owner_ns;
+	__u32 reserved[3];
+	struct semshare_record record;
+};
+
+/**
+ * struct semshare_mpsc_words - what SEMSHARE_RING_MPSC has in @words
+ * @tail: next position to reserve
+ * @drops: records that were refused because there was no slot: any producer
+ * @reserved0: zero
+ * @head: next position to take
+ * @abandoned: positions given up by the consumer
+ * @reserved1: zero
+ */
+struct semshare_mpsc_words {
+	__u64 tail;
+	__u64 drops;
+	__u64 reserved0[14];
+	__u64 head;
+	__u64 abandoned;
+	__u64 reserved1[14];
+};
+
+/**
  * struct semshare_ring_control - the first page of a ring
  * @magic: SEMSHARE_RING_MAGIC, stored last when a ring is made
  * @abi_version: SEMSHARE_ABI_VERSION
  * @features: 0
  * @variant: enum semshare_ring_variants
  * @capacity: bytes of records, a power of two
- * @max_payload: the longest payload, capacity / 4 - sizeof(struct semshare_record)
+ * @max_payload: the longest payload: capacity / 4 - sizeof(struct semshare_record),
+ *	or, of SEMSHARE_RING_MPSC, a slot's: a multiple of 64
  * @control_size: SEMSHARE_RING_CONTROL_SIZE
  * @semid: the set that guards the ring
  * @key: its key
@@ -289,11 +331,16 @@ struct semshare_ring_control {
  *	to SEMSHARE_RING_MAX_CAPACITY
  * @variant: enum semshare_ring_variants
  * @policy: enum semshare_ring_policy, one that the variant can
+ * @max_payload: of SEMSHARE_RING_MPSC: of each slot, a multiple of 64, 64 to
+ *	@capacity / 4; 0: 192.  Of others: 0
+ * @reserved: zero
  */
 struct semshare_ring_params {
 	__u64 capacity;
 	__u32 variant;
 	__u32 policy;
+	__u32 max_payload;
+	__u32 reserved;
 };
 
 /* ------------------------------------------- areas in POSIX shared memory */
