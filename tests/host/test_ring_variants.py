@@ -307,8 +307,8 @@ def test_the_child_of_a_fork_that_ends_does_not_give_its_parents_role(name, vari
 # What only mpsc has: a record that was begun and is not finished
 
 
-def test_a_producer_that_is_killed_or_stopped_over_a_record_blocks_nobody(name):
-    """Each is stopped at an instruction of its put: what it had begun is passed over, counted, and put once more."""
+def test_a_producer_that_is_killed_over_a_record_blocks_nobody(name):
+    """Wherever in its put it was: what it had begun is passed over, and its slot is found to be free again."""
     with Ring.create(name, CAPACITY, variant="mpsc", max_payload=64) as ring:
         stop = mmap.mmap(-1, 4096)
 
