@@ -53,7 +53,6 @@ int semshare_area_unlink(struct ipc_namespace *ns, const char *name);
 void semshare_area_put(struct semshare_area *area);
 void *semshare_area_data(struct semshare_area *area);
 u64 semshare_area_size(struct semshare_area *area);
-struct ipc_namespace *semshare_area_ipc_ns(struct semshare_area *area);
 int semshare_area_bind(struct semshare_area *area, int semid, u32 flags);
 
 /* ------------------------------------------------------------------ ring */
