@@ -19,6 +19,21 @@
 
 /* ---------------------------------------------------------- entry points */
 
+/*
+ * They answer as the system calls do, but for this; more stands where each is,
+ * in sem.c:
+ *
+ * - -EXDEV: semshare_semget() with a namespace that is not the caller's own,
+ *   and SEM_UNDO there.
+ * - -EOPNOTSUPP: SEM_UNDO in a kernel thread, in a worker of a process or in a
+ *   task that is exiting; a kernel that lacks a function.
+ * - -EINTR in a kernel thread: after kthread_stop().
+ * - SETALL by a process takes some of its address space and a file: -ENOMEM,
+ *   -ENFILE.
+ * - GETPID after a kernel thread's operation: the thread's id, or 0 to whoever
+ *   is in a pid namespace that does not see it.
+ */
+
 /* The fourth argument of semctl(), in kernel memory. */
 union semshare_semun {
 	int val;			/* SETVAL */
