@@ -474,19 +474,6 @@ u64 semshare_area_size(struct semshare_area *area)
 }
 EXPORT_SYMBOL_GPL(semshare_area_size);
 
-/**
- * semshare_area_ipc_ns - the IPC namespace of an area
- * @area: an area the caller has a reference to
- *
- * Return: the namespace of its name and of the set bound to it, pinned as long
- * as the caller holds the area.
- */
-struct ipc_namespace *semshare_area_ipc_ns(struct semshare_area *area)
-{
-	return area->ns;
-}
-EXPORT_SYMBOL_GPL(semshare_area_ipc_ns);
-
 /* ---------------------------------------------------------------- the set */
 
 /**
