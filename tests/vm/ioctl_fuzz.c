@@ -336,10 +336,12 @@ static const struct command test_commands[] = {
 static const struct command ring_test_commands[] = {
 	{ COMMAND(SEMSHARE_RING_TEST_IOC_OPEN), {
 		FIELD(semshare_ring_test_open, area_fd, AREA), FIELD(semshare_ring_test_open, flags, BOOLEAN),
-		FIELD(semshare_ring_test_open, capacity, NUMBER), FIELD(semshare_ring_test_open, mode, MODE) } },
+		FIELD(semshare_ring_test_open, capacity, NUMBER), FIELD(semshare_ring_test_open, mode, MODE),
+		FIELD(semshare_ring_test_open, context, ZERO) } },
 	{ COMMAND(SEMSHARE_RING_TEST_IOC_CALL), {
 		FIELD(semshare_ring_test_call, operation, OPERATION),
 		FIELD(semshare_ring_test_call, count, SMALL),
+		FIELD(semshare_ring_test_call, context, ZERO), FIELD(semshare_ring_test_call, reserved, ZERO),
 		FIELD(semshare_ring_test_call, timeout_ms, SHORTLY),
 		FIELD(semshare_ring_test_call, size, SMALL),
 		FIELD(semshare_ring_test_call, sizes, SMALL),
