@@ -111,8 +111,6 @@ static int ring_enter(struct semshare_ring *ring, ktime_t deadline)
 	bool died;
 	int err;
 
-	if (!semshare_may_sleep(_RET_IP_))
-		return -EOPNOTSUPP;
 	if (ring->held)
 		return -EDEADLK;
 	if (!ring_is_locked(ring)) {
@@ -241,7 +239,8 @@ static unsigned int ring_hints_of_put(struct semshare_ring *ring,
  * -EAGAIN (@timeout is 0: locked, or no space), -ETIMEDOUT, -EINTR (signal or
  * kthread_stop()), -EMSGSIZE (the first can never fit), -EINVAL (@count is 0),
  * -EPROTO (the ring is broken), -EIDRM (its set is gone), -EDEADLK (called
- * between semshare_ring_lock() and semshare_ring_unlock()).
+ * between semshare_ring_lock() and semshare_ring_unlock()), -EOPNOTSUPP (called
+ * where sleeping is not allowed).
  */
 int semshare_ring_put_batch(struct semshare_ring *ring,
 			    const struct semshare_ring_entry *entries,
@@ -258,6 +257,8 @@ int semshare_ring_put_batch(struct semshare_ring *ring,
 	u64 bytes;
 	int err;
 
+	if (!semshare_may_sleep(_RET_IP_))
+		return -EOPNOTSUPP;
 	if (!count)
 		return -EINVAL;
 	if (entries[0].size > ring->view.max_payload)
@@ -311,6 +312,8 @@ int semshare_ring_put(struct semshare_ring *ring, u32 type, const void *payload,
 	};
 	int err;
 
+	if (!semshare_may_sleep(_RET_IP_))
+		return -EOPNOTSUPP;
 	if (size > ring->view.max_payload)
 		return -EMSGSIZE;
 	entry.size = size;
@@ -394,7 +397,8 @@ static unsigned int ring_hints_of_get(struct semshare_ring *ring,
  * -EAGAIN (@timeout is 0: locked, or empty), -ETIMEDOUT, -EINTR (signal or
  * kthread_stop()), -EMSGSIZE (the first does not fit; it stays in the ring),
  * -EINVAL (@count is 0), -EPROTO (the ring is broken), -EIDRM (its set is gone),
- * -EDEADLK (called between semshare_ring_lock() and semshare_ring_unlock()).
+ * -EDEADLK (called between semshare_ring_lock() and semshare_ring_unlock()),
+ * -EOPNOTSUPP (called where sleeping is not allowed).
  */
 int semshare_ring_get_batch(struct semshare_ring *ring,
 			    struct semshare_ring_entry *entries,
@@ -411,6 +415,8 @@ int semshare_ring_get_batch(struct semshare_ring *ring,
 	int read;
 	int err;
 
+	if (!semshare_may_sleep(_RET_IP_))
+		return -EOPNOTSUPP;
 	if (!count)
 		return -EINVAL;
 	count = min_t(unsigned int, count, RING_BATCH_MAX);
@@ -459,8 +465,11 @@ ssize_t semshare_ring_get(struct semshare_ring *ring, u32 *type, void *payload,
 			  size_t size, long timeout)
 {
 	struct semshare_ring_entry entry;
-	int read = semshare_ring_get_batch(ring, &entry, 1, payload, size, timeout);
+	int read;
 
+	if (!semshare_may_sleep(_RET_IP_))
+		return -EOPNOTSUPP;
+	read = semshare_ring_get_batch(ring, &entry, 1, payload, size, timeout);
 	if (read < 0)
 		return read;
 	if (type)
@@ -480,12 +489,15 @@ EXPORT_SYMBOL_GPL(semshare_ring_get);
  *
  * Context: process context, sleeps.
  * Return: 0, -EAGAIN (@timeout is 0), -ETIMEDOUT, -EINTR, -EPROTO, -EIDRM,
- * -EDEADLK (this handle has it).
+ * -EDEADLK (this handle has it), -EOPNOTSUPP (called where sleeping is not allowed).
  */
 int semshare_ring_lock(struct semshare_ring *ring, long timeout)
 {
-	int err = ring_enter(ring, ring_deadline(timeout));
+	int err;
 
+	if (!semshare_may_sleep(_RET_IP_))
+		return -EOPNOTSUPP;
+	err = ring_enter(ring, ring_deadline(timeout));
 	if (!err)
 		ring->held = true;
 	return err;
@@ -498,7 +510,8 @@ EXPORT_SYMBOL_GPL(semshare_ring_lock);
  *
  * Context: process context.
  * Return: 0, -EPERM (this handle has it not), -EPROTO (somebody else was inside
- * as well: the ring is broken), -EIDRM.
+ * as well: the ring is broken), -EIDRM, -EOPNOTSUPP (called where sleeping is not
+ * allowed).
  */
 int semshare_ring_unlock(struct semshare_ring *ring)
 {
@@ -613,13 +626,16 @@ static int ring_use_set(struct semshare_ring *ring)
  * Return: the handle, or -EINVAL (flags), -ENOMEM, -ENXIO (no set is bound to
  * the area), -EAGAIN (no ring in the area, yet), -EPROTO (no ring of this ABI,
  * one that does not fit, or a broken one), -EIDRM (its set is gone), -EACCES
- * (current may not alter its set), -EOPNOTSUPP (this kernel lacks a function).
+ * (current may not alter its set), -EOPNOTSUPP (called where sleeping is not
+ * allowed, or this kernel lacks a function).
  */
 struct semshare_ring *semshare_ring_open(struct semshare_area *area, u32 flags)
 {
 	struct semshare_ring *ring;
 	int err;
 
+	if (!semshare_may_sleep(_RET_IP_))
+		return ERR_PTR(-EOPNOTSUPP);
 	if (flags & ~SEMSHARE_RING_OPEN_UNLOCKED)
 		return ERR_PTR(-EINVAL);
 	ring = kzalloc(sizeof(*ring), GFP_KERNEL_ACCOUNT);
@@ -693,6 +709,8 @@ struct semshare_ring *semshare_ring_create(struct semshare_area *area, u64 capac
 	int semid;
 	int err;
 
+	if (!semshare_may_sleep(_RET_IP_))
+		return ERR_PTR(-EOPNOTSUPP);
 	if (!semshare_ring_capacity_valid(capacity) || mode & ~0666 ||
 	    area->size < SEMSHARE_RING_CONTROL_SIZE ||
 	    capacity > area->size - SEMSHARE_RING_CONTROL_SIZE)

@@ -5,7 +5,9 @@
  * Everything here is exported GPL and may sleep: process context only, never
  * from interrupts, softirqs, under a spinlock or with preemption off, not even
  * with IPC_NOWAIT or a timeout of 0.  Called from there it answers -EOPNOTSUPP
- * and says so once in the log.
+ * and says so once in the log; what answers nothing (_put(), _close() and
+ * _destroy()) cannot, and is a bug there.  What only looks at an area or a handle
+ * (_data(), _size(), _ipc_ns(), _capacity(), _statistics()) may be called anywhere.
  */
 #ifndef SEMSHARE_KAPI_H
 #define SEMSHARE_KAPI_H
