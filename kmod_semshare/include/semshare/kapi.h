@@ -7,7 +7,7 @@
  * with IPC_NOWAIT or a timeout of 0.  Called from there it answers -EOPNOTSUPP
  * and says so once in the log; what answers nothing (_put(), _close() and
  * _destroy()) cannot, and is a bug there.  What only looks at an area or a handle
- * (_data(), _size(), _ipc_ns(), _capacity(), _statistics()) may be called anywhere.
+ * (_data(), _size(), _capacity(), _statistics()) may be called anywhere.
  */
 #ifndef SEMSHARE_KAPI_H
 #define SEMSHARE_KAPI_H
