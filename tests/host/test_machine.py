@@ -155,6 +155,7 @@ def test_a_data_race_counts_only_with_a_function_of_ours_near_the_access(splats)
         ("ktime_get_real_seconds / timekeeping_advance", False),
         ("__do_semtimedop / semctl_stat", False),
         ("exit_signals / kthread_unpark", False),
+        ("__debug_object_init / debug_object_activate", False),
         ("kthread_stop / do_exit", False),
         ("semshare_lock_take / semctl_stat", True),
         ("__do_semtimedop / semshare_lock_take", True),
