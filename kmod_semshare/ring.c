@@ -223,28 +223,8 @@ static unsigned int ring_hints_of_put(struct semshare_ring *ring,
 	return hints;
 }
 
-/**
- * semshare_ring_put_batch - put records, under one lock
- * @ring: the handle
- * @entries: the records, in kernel memory
- * @count: how many
- * @timeout: jiffies to wait for space for the first; 0: do not wait;
- *	MAX_SCHEDULE_TIMEOUT: wait
- *
- * All that fit are put and published together; the call waits only while not
- * even the first fits.
- *
- * Context: process context, sleeps, even with a timeout of 0 for an instant.
- * Return: how many were put, 1 to @count, or
- * -EAGAIN (@timeout is 0: locked, or no space), -ETIMEDOUT, -EINTR (signal or
- * kthread_stop()), -EMSGSIZE (the first can never fit), -EINVAL (@count is 0),
- * -EPROTO (the ring is broken), -EIDRM (its set is gone), -EDEADLK (called
- * between semshare_ring_lock() and semshare_ring_unlock()), -EOPNOTSUPP (called
- * where sleeping is not allowed).
- */
-int semshare_ring_put_batch(struct semshare_ring *ring,
-			    const struct semshare_ring_entry *entries,
-			    unsigned int count, long timeout)
+static int ring_put(struct semshare_ring *ring, const struct semshare_ring_entry *entries,
+		    unsigned int count, long timeout)
 {
 	ktime_t deadline = ring_deadline(timeout);
 	bool waits = deadline != SEMSHARE_DEADLINE_NOW;
@@ -257,8 +237,6 @@ int semshare_ring_put_batch(struct semshare_ring *ring,
 	u64 bytes;
 	int err;
 
-	if (!semshare_may_sleep(_RET_IP_))
-		return -EOPNOTSUPP;
 	if (!count)
 		return -EINVAL;
 	if (entries[0].size > ring->view.max_payload)
@@ -290,6 +268,34 @@ int semshare_ring_put_batch(struct semshare_ring *ring,
 		slept = true;
 	}
 }
+
+/**
+ * semshare_ring_put_batch - put records, under one lock
+ * @ring: the handle
+ * @entries: the records, in kernel memory
+ * @count: how many
+ * @timeout: jiffies to wait for space for the first; 0: do not wait;
+ *	MAX_SCHEDULE_TIMEOUT: wait
+ *
+ * All that fit are put and published together; the call waits only while not
+ * even the first fits.
+ *
+ * Context: process context, sleeps, even with a timeout of 0 for an instant.
+ * Return: how many were put, 1 to @count, or
+ * -EAGAIN (@timeout is 0: locked, or no space), -ETIMEDOUT, -EINTR (signal or
+ * kthread_stop()), -EMSGSIZE (the first can never fit), -EINVAL (@count is 0),
+ * -EPROTO (the ring is broken), -EIDRM (its set is gone), -EDEADLK (called
+ * between semshare_ring_lock() and semshare_ring_unlock()), -EOPNOTSUPP (called
+ * where sleeping is not allowed).
+ */
+int semshare_ring_put_batch(struct semshare_ring *ring,
+			    const struct semshare_ring_entry *entries,
+			    unsigned int count, long timeout)
+{
+	if (!semshare_may_sleep(_RET_IP_))
+		return -EOPNOTSUPP;
+	return ring_put(ring, entries, count, timeout);
+}
 EXPORT_SYMBOL_GPL(semshare_ring_put_batch);
 
 /**
@@ -317,7 +323,7 @@ int semshare_ring_put(struct semshare_ring *ring, u32 type, const void *payload,
 	if (size > ring->view.max_payload)
 		return -EMSGSIZE;
 	entry.size = size;
-	err = semshare_ring_put_batch(ring, &entry, 1, timeout);
+	err = ring_put(ring, &entry, 1, timeout);
 	return min(err, 0);
 }
 EXPORT_SYMBOL_GPL(semshare_ring_put);
@@ -378,31 +384,8 @@ static unsigned int ring_hints_of_get(struct semshare_ring *ring,
 	return hints;
 }
 
-/**
- * semshare_ring_get_batch - take records, under one lock
- * @ring: the handle
- * @entries: out: the records, pointing into @buffer
- * @count: how many at most
- * @buffer: kernel memory for their payloads
- * @size: its bytes
- * @timeout: jiffies to wait for the first; 0: do not wait;
- *	MAX_SCHEDULE_TIMEOUT: wait
- *
- * Takes what is there and fits.  Payloads are aligned to 8 bytes in a @buffer
- * that is.  In a handle without a lock cursors that make no sense are -EPROTO
- * for this call, and what was in the ring is skipped.
- *
- * Context: process context, sleeps, even with a timeout of 0 for an instant.
- * Return: how many were taken, 1 to @count, or
- * -EAGAIN (@timeout is 0: locked, or empty), -ETIMEDOUT, -EINTR (signal or
- * kthread_stop()), -EMSGSIZE (the first does not fit; it stays in the ring),
- * -EINVAL (@count is 0), -EPROTO (the ring is broken), -EIDRM (its set is gone),
- * -EDEADLK (called between semshare_ring_lock() and semshare_ring_unlock()),
- * -EOPNOTSUPP (called where sleeping is not allowed).
- */
-int semshare_ring_get_batch(struct semshare_ring *ring,
-			    struct semshare_ring_entry *entries,
-			    unsigned int count, void *buffer, size_t size, long timeout)
+static int ring_get(struct semshare_ring *ring, struct semshare_ring_entry *entries,
+		    unsigned int count, void *buffer, size_t size, long timeout)
 {
 	ktime_t deadline = ring_deadline(timeout);
 	bool waits = deadline != SEMSHARE_DEADLINE_NOW;
@@ -415,8 +398,6 @@ int semshare_ring_get_batch(struct semshare_ring *ring,
 	int read;
 	int err;
 
-	if (!semshare_may_sleep(_RET_IP_))
-		return -EOPNOTSUPP;
 	if (!count)
 		return -EINVAL;
 	count = min_t(unsigned int, count, RING_BATCH_MAX);
@@ -448,6 +429,37 @@ int semshare_ring_get_batch(struct semshare_ring *ring,
 		slept = true;
 	}
 }
+
+/**
+ * semshare_ring_get_batch - take records, under one lock
+ * @ring: the handle
+ * @entries: out: the records, pointing into @buffer
+ * @count: how many at most
+ * @buffer: kernel memory for their payloads
+ * @size: its bytes
+ * @timeout: jiffies to wait for the first; 0: do not wait;
+ *	MAX_SCHEDULE_TIMEOUT: wait
+ *
+ * Takes what is there and fits.  Payloads are aligned to 8 bytes in a @buffer
+ * that is.  In a handle without a lock cursors that make no sense are -EPROTO
+ * for this call, and what was in the ring is skipped.
+ *
+ * Context: process context, sleeps, even with a timeout of 0 for an instant.
+ * Return: how many were taken, 1 to @count, or
+ * -EAGAIN (@timeout is 0: locked, or empty), -ETIMEDOUT, -EINTR (signal or
+ * kthread_stop()), -EMSGSIZE (the first does not fit; it stays in the ring),
+ * -EINVAL (@count is 0), -EPROTO (the ring is broken), -EIDRM (its set is gone),
+ * -EDEADLK (called between semshare_ring_lock() and semshare_ring_unlock()),
+ * -EOPNOTSUPP (called where sleeping is not allowed).
+ */
+int semshare_ring_get_batch(struct semshare_ring *ring,
+			    struct semshare_ring_entry *entries,
+			    unsigned int count, void *buffer, size_t size, long timeout)
+{
+	if (!semshare_may_sleep(_RET_IP_))
+		return -EOPNOTSUPP;
+	return ring_get(ring, entries, count, buffer, size, timeout);
+}
 EXPORT_SYMBOL_GPL(semshare_ring_get_batch);
 
 /**
@@ -469,7 +481,7 @@ ssize_t semshare_ring_get(struct semshare_ring *ring, u32 *type, void *payload,
 
 	if (!semshare_may_sleep(_RET_IP_))
 		return -EOPNOTSUPP;
-	read = semshare_ring_get_batch(ring, &entry, 1, payload, size, timeout);
+	read = ring_get(ring, &entry, 1, payload, size, timeout);
 	if (read < 0)
 		return read;
 	if (type)

@@ -24,7 +24,7 @@ def timed(function):
 
 
 def soonest(attempt, within=PROMISED):
-    """Make the attempt, which answers how long its end took, until one kept the promise: how long that took.
+    """Make the attempt, which answers how long its end took, until one kept the promise.
 
     On a kernel that checks each of its steps no more than SLACK is asked for.
     """
@@ -36,4 +36,3 @@ def soonest(attempt, within=PROMISED):
             break
     print("ended after", *(f"{seconds:.3f}" for seconds in took), "s")
     assert SLOW or took[-1] < within, took
-    return took[-1]
