@@ -97,10 +97,11 @@ def count_instructions(kernel: str, progress: Console, must: bool) -> list[Count
 @click.option("--functions", is_flag=True, help="Instructions by function rather than by what they are for.")
 @click.option("--json", "as_json", is_flag=True, help="One object on stdout instead of the tables.")
 def main(rounds: int, only: str | None, kernel: str, functions: bool, as_json: bool) -> None:
-    """Measure, print, and leave the judgement to the reader: the exit status says only that all of it ran.
+    """Measure and print.
 
-    Times are this machine's, without the kernel module: an emulated processor's mean nothing. Instructions are counted
-    in the virtual machine, where there is one.
+    Times are this machine's, without the kernel module: an emulated processor's mean nothing. They are the reader's to
+    judge. Instructions are counted in the virtual machine, where there is one: they are the same in each run, so that
+    more than is promised is an error.
     """
     progress = Console(stderr=True)
     rows = []
@@ -122,16 +123,19 @@ def main(rounds: int, only: str | None, kernel: str, functions: bool, as_json: b
             "instructions": [counted.as_dict() for counted in boots],
         }
         print(json.dumps(report))
-        return
-    console = Console(width=None if os.isatty(1) else 150)
-    if rows:
-        title = (
-            f"Medians of {rounds} rounds, rivals in turn. {machine['cpus']} CPUs, Linux {machine['kernel']}, "
-            f"Python {machine['python']}, load {machine['load']:.1f}"
-        )
-        console.print(comparison_table(rows, title))
-    for counted in boots:
-        console.print(instruction_table(counted, functions))
+    else:
+        console = Console(width=None if os.isatty(1) else 150)
+        if rows:
+            title = (
+                f"Medians of {rounds} rounds, rivals in turn. {machine['cpus']} CPUs, Linux {machine['kernel']}, "
+                f"Python {machine['python']}, load {machine['load']:.1f}"
+            )
+            console.print(comparison_table(rows, title))
+        for counted in boots:
+            console.print(instruction_table(counted, functions))
+    over = [counted.boot for counted in boots if not counted.met]
+    if over:
+        raise click.ClickException(f"more instructions than promised: {', '.join(over)}")
 
 
 if __name__ == "__main__":

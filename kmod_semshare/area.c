@@ -348,7 +348,8 @@ struct semshare_area *semshare_area_find(struct ipc_namespace *ns, const char *n
  * Context: process context, sleeps.
  * Return: the area with a reference that semshare_area_put() gives back, or
  * -EINVAL (name, size or mode), -EEXIST (the name is taken), -ENOSPC (over
- * max_total_bytes or max_user_bytes), -ENOMEM, -EINTR (killed meanwhile).
+ * max_total_bytes or max_user_bytes), -ENOMEM, -EINTR (killed meanwhile),
+ * -EOPNOTSUPP (called where sleeping is not allowed).
  */
 struct semshare_area *semshare_area_create(struct ipc_namespace *ns, const char *name,
 					   u64 size, umode_t mode)
@@ -371,7 +372,8 @@ EXPORT_SYMBOL_GPL(semshare_area_create);
  *
  * Context: process context, sleeps.
  * Return: the area with a reference that semshare_area_put() gives back, or
- * -EINVAL (name or access), -ENOENT, -EACCES.
+ * -EINVAL (name or access), -ENOENT, -EACCES, -EOPNOTSUPP (called where sleeping
+ * is not allowed).
  */
 struct semshare_area *semshare_area_attach(struct ipc_namespace *ns, const char *name,
 					   u32 access)
@@ -396,7 +398,8 @@ EXPORT_SYMBOL_GPL(semshare_area_attach);
  * or have CAP_SYS_ADMIN in the user namespace of @ns.
  *
  * Context: process context, sleeps.
- * Return: 0, -EINVAL (name), -ENOENT, -EPERM.
+ * Return: 0, -EINVAL (name), -ENOENT, -EPERM, -EOPNOTSUPP (called where sleeping is
+ * not allowed).
  */
 int semshare_area_unlink(struct ipc_namespace *ns, const char *name)
 {
@@ -474,19 +477,6 @@ u64 semshare_area_size(struct semshare_area *area)
 }
 EXPORT_SYMBOL_GPL(semshare_area_size);
 
-/**
- * semshare_area_ipc_ns - the IPC namespace of an area
- * @area: an area the caller has a reference to
- *
- * Return: the namespace of its name and of the set bound to it, pinned as long
- * as the caller holds the area.
- */
-struct ipc_namespace *semshare_area_ipc_ns(struct semshare_area *area)
-{
-	return area->ns;
-}
-EXPORT_SYMBOL_GPL(semshare_area_ipc_ns);
-
 /* ---------------------------------------------------------------- the set */
 
 /**
@@ -504,7 +494,8 @@ EXPORT_SYMBOL_GPL(semshare_area_ipc_ns);
  * Return: 0; -EINVAL (flags, or no such set); -EXDEV (not called in the area's
  * namespace); -EBUSY (a set is bound already); -EACCES (no right to alter the
  * set); -EPERM (neither the area's owner nor CAP_IPC_OWNER, or no right to
- * remove the set); -EIDRM (removed meanwhile).
+ * remove the set); -EIDRM (removed meanwhile); -EOPNOTSUPP (called where sleeping
+ * is not allowed, or this kernel lacks a function).
  */
 int semshare_area_bind(struct semshare_area *area, int semid, u32 flags)
 {

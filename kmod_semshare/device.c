@@ -301,14 +301,18 @@ static struct miscdevice device = {
  * Context: process context, sleeps.
  * Return: the area with a reference that semshare_area_put() gives back, or
  * -EBADF (no descriptor), -EINVAL (not one of /dev/semshare), -EBADFD (a handle
- * without an area), -EACCES (a handle that may not).
+ * without an area), -EACCES (a handle that may not), -EOPNOTSUPP (called where
+ * sleeping is not allowed).
  */
 struct semshare_area *semshare_area_from_fd(int fd, u32 access)
 {
 	struct semshare_area *area;
 	struct semshare_handle *handle;
-	struct file *file = fget(fd);
+	struct file *file;
 
+	if (!semshare_may_sleep(_RET_IP_))
+		return ERR_PTR(-EOPNOTSUPP);
+	file = fget(fd);
 	if (!file)
 		return ERR_PTR(-EBADF);
 	if (file->f_op != &device_fops) {

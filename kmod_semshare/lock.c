@@ -106,11 +106,14 @@ static int lock_queue(struct semshare_lock *lock, unsigned int semaphore, ktime_
 		      u64 slice)
 {
 	struct timespec64 timeout;
+	int err;
 
 	if (deadline != SEMSHARE_DEADLINE_NEVER)
 		slice = clamp_t(s64, ktime_sub(deadline, ktime_get()), 0, slice);
 	timeout = ns_to_timespec64(slice);
-	return lock_op(lock, semaphore, -1, 0, &timeout);
+	err = lock_op(lock, semaphore, -1, 0, &timeout);
+	/* The kernel says so, too, if a set is removed at the very end of a slice. */
+	return err == -EINTR && !semshare_told_to_stop() ? -EAGAIN : err;
 }
 
 /* The value, or the process of the last operation, of the mutex; asked as the kernel. */

@@ -111,8 +111,6 @@ static int ring_enter(struct semshare_ring *ring, ktime_t deadline)
 	bool died;
 	int err;
 
-	if (!semshare_may_sleep(_RET_IP_))
-		return -EOPNOTSUPP;
 	if (ring->held)
 		return -EDEADLK;
 	if (!ring_is_locked(ring)) {
@@ -217,28 +215,8 @@ static unsigned int ring_hints_of_put(struct semshare_ring *ring,
 	return hints;
 }
 
-/**
- * semshare_ring_put_batch - put records, under one lock
- * @ring: the handle
- * @entries: the records, in kernel memory
- * @count: how many
- * @timeout: jiffies to wait for space for the first; 0: do not wait;
- *	MAX_SCHEDULE_TIMEOUT: wait
- *
- * All that fit are put and published together; the call waits only while not
- * even the first fits.
- *
- * Context: process context, sleeps, even with a timeout of 0 for an instant.
- * Return: how many were put, 1 to @count, or
- * -EAGAIN (@timeout is 0: locked, or no space), -ETIMEDOUT, -EINTR (signal or
- * kthread_stop()), -ENOBUFS (no space for the first, and the ring's policy is to
- * refuse: all are dropped, and counted), -EMSGSIZE (the first can never fit),
- * -EINVAL (@count is 0), -EPROTO (the ring is broken), -EIDRM (its set is gone), -EDEADLK (called
- * between semshare_ring_lock() and semshare_ring_unlock()).
- */
-int semshare_ring_put_batch(struct semshare_ring *ring,
-			    const struct semshare_ring_entry *entries,
-			    unsigned int count, long timeout)
+static int ring_put(struct semshare_ring *ring, const struct semshare_ring_entry *entries,
+		    unsigned int count, long timeout)
 {
 	ktime_t deadline = ring_deadline(timeout);
 	bool waits = deadline != SEMSHARE_DEADLINE_NOW;
@@ -286,6 +264,35 @@ int semshare_ring_put_batch(struct semshare_ring *ring,
 		slept = true;
 	}
 }
+
+/**
+ * semshare_ring_put_batch - put records, under one lock
+ * @ring: the handle
+ * @entries: the records, in kernel memory
+ * @count: how many
+ * @timeout: jiffies to wait for space for the first; 0: do not wait;
+ *	MAX_SCHEDULE_TIMEOUT: wait
+ *
+ * All that fit are put and published together; the call waits only while not
+ * even the first fits.
+ *
+ * Context: process context, sleeps, even with a timeout of 0 for an instant.
+ * Return: how many were put, 1 to @count, or
+ * -EAGAIN (@timeout is 0: locked, or no space), -ETIMEDOUT, -EINTR (signal or
+ * kthread_stop()), -ENOBUFS (no space for the first, and the ring's policy is to
+ * refuse: all are dropped, and counted), -EMSGSIZE (the first can never fit),
+ * -EINVAL (@count is 0), -EPROTO (the ring is broken), -EIDRM (its set is gone),
+ * -EDEADLK (called between semshare_ring_lock() and semshare_ring_unlock()),
+ * -EOPNOTSUPP (called where sleeping is not allowed).
+ */
+int semshare_ring_put_batch(struct semshare_ring *ring,
+			    const struct semshare_ring_entry *entries,
+			    unsigned int count, long timeout)
+{
+	if (!semshare_may_sleep(_RET_IP_))
+		return -EOPNOTSUPP;
+	return ring_put(ring, entries, count, timeout);
+}
 EXPORT_SYMBOL_GPL(semshare_ring_put_batch);
 
 /**
@@ -308,10 +315,12 @@ int semshare_ring_put(struct semshare_ring *ring, u32 type, const void *payload,
 	};
 	int err;
 
+	if (!semshare_may_sleep(_RET_IP_))
+		return -EOPNOTSUPP;
 	if (size > ring->port.view.max_payload)
 		return -EMSGSIZE;
 	entry.size = size;
-	err = semshare_ring_put_batch(ring, &entry, 1, timeout);
+	err = ring_put(ring, &entry, 1, timeout);
 	return min(err, 0);
 }
 EXPORT_SYMBOL_GPL(semshare_ring_put);
@@ -372,30 +381,8 @@ static unsigned int ring_hints_of_get(struct semshare_ring *ring,
 	return hints;
 }
 
-/**
- * semshare_ring_get_batch - take records, under one lock
- * @ring: the handle
- * @entries: out: the records, pointing into @buffer
- * @count: how many at most
- * @buffer: kernel memory for their payloads
- * @size: its bytes
- * @timeout: jiffies to wait for the first; 0: do not wait;
- *	MAX_SCHEDULE_TIMEOUT: wait
- *
- * Takes what is there and fits.  Payloads are aligned to 8 bytes in a @buffer
- * that is.  In a handle without a lock cursors that make no sense are -EPROTO
- * for this call, and what was in the ring is skipped.
- *
- * Context: process context, sleeps, even with a timeout of 0 for an instant.
- * Return: how many were taken, 1 to @count, or
- * -EAGAIN (@timeout is 0: locked, or empty), -ETIMEDOUT, -EINTR (signal or
- * kthread_stop()), -EMSGSIZE (the first does not fit; it stays in the ring),
- * -EINVAL (@count is 0), -EPROTO (the ring is broken), -EIDRM (its set is gone),
- * -EDEADLK (called between semshare_ring_lock() and semshare_ring_unlock()).
- */
-int semshare_ring_get_batch(struct semshare_ring *ring,
-			    struct semshare_ring_entry *entries,
-			    unsigned int count, void *buffer, size_t size, long timeout)
+static int ring_get(struct semshare_ring *ring, struct semshare_ring_entry *entries,
+		    unsigned int count, void *buffer, size_t size, long timeout)
 {
 	ktime_t deadline = ring_deadline(timeout);
 	bool waits = deadline != SEMSHARE_DEADLINE_NOW;
@@ -439,6 +426,37 @@ int semshare_ring_get_batch(struct semshare_ring *ring,
 		slept = true;
 	}
 }
+
+/**
+ * semshare_ring_get_batch - take records, under one lock
+ * @ring: the handle
+ * @entries: out: the records, pointing into @buffer
+ * @count: how many at most
+ * @buffer: kernel memory for their payloads
+ * @size: its bytes
+ * @timeout: jiffies to wait for the first; 0: do not wait;
+ *	MAX_SCHEDULE_TIMEOUT: wait
+ *
+ * Takes what is there and fits.  Payloads are aligned to 8 bytes in a @buffer
+ * that is.  In a handle without a lock cursors that make no sense are -EPROTO
+ * for this call, and what was in the ring is skipped.
+ *
+ * Context: process context, sleeps, even with a timeout of 0 for an instant.
+ * Return: how many were taken, 1 to @count, or
+ * -EAGAIN (@timeout is 0: locked, or empty), -ETIMEDOUT, -EINTR (signal or
+ * kthread_stop()), -EMSGSIZE (the first does not fit; it stays in the ring),
+ * -EINVAL (@count is 0), -EPROTO (the ring is broken), -EIDRM (its set is gone),
+ * -EDEADLK (called between semshare_ring_lock() and semshare_ring_unlock()),
+ * -EOPNOTSUPP (called where sleeping is not allowed).
+ */
+int semshare_ring_get_batch(struct semshare_ring *ring,
+			    struct semshare_ring_entry *entries,
+			    unsigned int count, void *buffer, size_t size, long timeout)
+{
+	if (!semshare_may_sleep(_RET_IP_))
+		return -EOPNOTSUPP;
+	return ring_get(ring, entries, count, buffer, size, timeout);
+}
 EXPORT_SYMBOL_GPL(semshare_ring_get_batch);
 
 /**
@@ -456,8 +474,11 @@ ssize_t semshare_ring_get(struct semshare_ring *ring, u32 *type, void *payload,
 			  size_t size, long timeout)
 {
 	struct semshare_ring_entry entry;
-	int read = semshare_ring_get_batch(ring, &entry, 1, payload, size, timeout);
+	int read;
 
+	if (!semshare_may_sleep(_RET_IP_))
+		return -EOPNOTSUPP;
+	read = ring_get(ring, &entry, 1, payload, size, timeout);
 	if (read < 0)
 		return read;
 	if (type)
@@ -477,12 +498,15 @@ EXPORT_SYMBOL_GPL(semshare_ring_get);
  *
  * Context: process context, sleeps.
  * Return: 0, -EAGAIN (@timeout is 0), -ETIMEDOUT, -EINTR, -EPROTO, -EIDRM,
- * -EDEADLK (this handle has it).
+ * -EDEADLK (this handle has it), -EOPNOTSUPP (called where sleeping is not allowed).
  */
 int semshare_ring_lock(struct semshare_ring *ring, long timeout)
 {
-	int err = ring_enter(ring, ring_deadline(timeout));
+	int err;
 
+	if (!semshare_may_sleep(_RET_IP_))
+		return -EOPNOTSUPP;
+	err = ring_enter(ring, ring_deadline(timeout));
 	if (!err)
 		ring->held = true;
 	return err;
@@ -495,7 +519,8 @@ EXPORT_SYMBOL_GPL(semshare_ring_lock);
  *
  * Context: process context.
  * Return: 0, -EPERM (this handle has it not), -EPROTO (somebody else was inside
- * as well: the ring is broken), -EIDRM.
+ * as well: the ring is broken), -EIDRM, -EOPNOTSUPP (called where sleeping is not
+ * allowed).
  */
 int semshare_ring_unlock(struct semshare_ring *ring)
 {
@@ -614,13 +639,16 @@ static int ring_use_set(struct semshare_ring *ring)
  * Return: the handle, or -EINVAL (flags), -ENOMEM, -ENXIO (no set is bound to
  * the area), -EAGAIN (no ring in the area, yet), -EPROTO (no ring of this ABI,
  * one that does not fit, or a broken one), -EIDRM (its set is gone), -EACCES
- * (current may not alter its set), -EOPNOTSUPP (this kernel lacks a function).
+ * (current may not alter its set), -EOPNOTSUPP (called where sleeping is not
+ * allowed, or this kernel lacks a function).
  */
 struct semshare_ring *semshare_ring_open(struct semshare_area *area, u32 flags)
 {
 	struct semshare_ring *ring;
 	int err;
 
+	if (!semshare_may_sleep(_RET_IP_))
+		return ERR_PTR(-EOPNOTSUPP);
 	if (flags & ~SEMSHARE_RING_OPEN_UNLOCKED)
 		return ERR_PTR(-EINVAL);
 	ring = kzalloc(sizeof(*ring), GFP_KERNEL_ACCOUNT);
@@ -693,7 +721,10 @@ struct semshare_ring *semshare_ring_create(struct semshare_area *area,
 	int semid;
 	int err;
 
-	if (!semshare_ring_params_payload(params) || mode & ~0666 || area->size < SEMSHARE_RING_CONTROL_SIZE ||
+	if (!semshare_may_sleep(_RET_IP_))
+		return ERR_PTR(-EOPNOTSUPP);
+	if (!semshare_ring_params_payload(params) || mode & ~0666 ||
+	    area->size < SEMSHARE_RING_CONTROL_SIZE ||
 	    params->capacity > area->size - SEMSHARE_RING_CONTROL_SIZE)
 		return ERR_PTR(-EINVAL);
 	if (semshare_load_acquire(&control->magic))

@@ -224,7 +224,8 @@ unsigned int semshare_sem_max_nsops(const struct ipc_namespace *ns)
  * Return: 0, or what semtimedop(2) answers:
  *
  * * %-E2BIG, %-EACCES, %-EAGAIN, %-EFBIG, %-EIDRM, %-EINTR, %-EINVAL, %-ENOMEM,
- *   %-ERANGE - see there
+ *   %-ERANGE - see there; %-EINTR is, as there, also what the kernel answers if the
+ *   set is removed at the instant at which the time is over
  * * %-EFAULT - @sops is NULL
  * * %-EOPNOTSUPP - called where sleeping is not allowed; or SEM_UNDO in a
  *   kernel thread, in a worker of a process or in a task that is exiting

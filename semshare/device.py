@@ -269,6 +269,13 @@ def create(name: str, size: int, mode: int) -> ModuleArea:
                 "max_area_bytes limits the size (cat /sys/module/semshare/parameters/max_area_bytes), the mode is 0 to "
                 "0666",
             ) from error
+        if error.errno == errno.ENOSPC:
+            raise Error(
+                errno.ENOSPC,
+                f"area {name!r} (module): create {size} bytes: over a limit of the module's on all areas together, "
+                "max_user_bytes for one user's or max_total_bytes for everybody's; remove some (semshare ls, semshare "
+                "rm), or have root raise it: /sys/module/semshare/parameters/max_user_bytes, max_total_bytes",
+            ) from error
         if error.errno == errno.EEXIST:
             raise NameExists(
                 errno.EEXIST,

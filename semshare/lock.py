@@ -10,7 +10,7 @@ from typing import Any, Callable, NamedTuple
 
 from semshare import names, segment
 from semshare._abi import ffi, lib
-from semshare._native import LockCore, is_dead, owner
+from semshare._native import LockCore, is_dead
 from semshare.errors import (
     Error,
     HolderDead,
@@ -259,11 +259,6 @@ class Lock(LockCore):
                 f"{died.strerror}; pass on_owner_died to say how, or look at owner_died", OwnerDiedWarning, stacklevel=2
             )
         return died
-
-
-def this_owner() -> Owner:
-    """The calling thread, as the words of a lock would name it."""
-    return Owner(*owner())
 
 
 # ------------------------------------------------------------------------------------------------- finding and making

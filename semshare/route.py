@@ -38,7 +38,7 @@ def check() -> None:
         NotFound: the module is not loaded. Denied: this user may not open the device. AbiMismatch: the module and this
         package do not understand each other.
     """
-    fd = open_node(PATH, os.O_RDWR, ", which all may: chmod 0666, or look for a udev rule")
+    fd = open_node(PATH, os.O_RDWR, "; by default all may: chmod 0666, or look for a udev rule that says otherwise")
     buffer = bytearray(ffi.buffer(ffi.new("struct semshare_version *", WANTED)))
     try:
         fcntl.ioctl(fd, lib.SEMSHARE_IOC_VERSION, buffer, True)

@@ -14,6 +14,8 @@ NEAR = 4
 
 # What vm/guest-init writes before the list of leaks.
 RUN_BEGAN = re.compile(r"semshare: kmemleak: the run began at jiffies: (\d+)")
+# What it writes where somebody looked, and did so to the end.
+LOOKED = {"leak": RUN_BEGAN, "race": re.compile(r"semshare: kcsan: on to the end")}
 # Tasks that work for the whole kernel, so that what they lose is not this run's doing.
 KERNEL_TASK = re.compile(r"kworker/|swapper|ksoftirqd/|migration/|rcu|kcompactd|khugepaged|kswapd|oom_reaper")
 # An address in the modules' area that no longer has a name: the module was removed, and only ours ever are.
@@ -54,6 +56,11 @@ class Splats:
                 if not _leak_is_ours(lines[place + 1 :], run_began):
                     continue
             yield kind, line
+
+
+def looked_for(log):
+    """The kinds of complaints for which a kernel looked, by its log: any looks for a "splat"."""
+    return {"splat"} | {kind for kind, said in LOOKED.items() if any(map(said.match, log.splitlines()))}
 
 
 def _race_is_ours(lines):

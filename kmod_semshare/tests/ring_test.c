@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * /dev/semshare-ring-test, for root and for tests only: lets a process call the
- * ring functions of kapi.h in its own context, one at a time.
+ * ring functions of kapi.h in its own context, one at a time, and where they must
+ * not be called.
  */
 #include <linux/fs.h>
 #include <linux/miscdevice.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
+#include <linux/preempt.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
@@ -18,6 +20,18 @@ struct ring_test {
 	struct semshare_ring *ring;
 };
 
+static void test_begin(u32 context)
+{
+	if (context == SEMSHARE_RING_TEST_PREEMPT_OFF)
+		preempt_disable();
+}
+
+static void test_end(u32 context)
+{
+	if (context == SEMSHARE_RING_TEST_PREEMPT_OFF)
+		preempt_enable();
+}
+
 static long ioctl_open(struct ring_test *test, void __user *argument)
 {
 	struct semshare_ring_test_open open;
@@ -26,11 +40,14 @@ static long ioctl_open(struct ring_test *test, void __user *argument)
 
 	if (copy_from_user(&open, argument, sizeof(open)))
 		return -EFAULT;
+	if (open.context > SEMSHARE_RING_TEST_PREEMPT_OFF)
+		return -EINVAL;
 	if (test->ring)
 		return -EBUSY;
 	area = semshare_area_from_fd(open.area_fd, SEMSHARE_ACCESS_READ | SEMSHARE_ACCESS_WRITE);
 	if (IS_ERR(area))
 		return PTR_ERR(area);
+	test_begin(open.context);
 	if (open.capacity) {
 		struct semshare_ring_params params = {
 			.capacity = open.capacity,
@@ -42,6 +59,7 @@ static long ioctl_open(struct ring_test *test, void __user *argument)
 	} else {
 		ring = semshare_ring_open(area, open.flags);
 	}
+	test_end(open.context);
 	semshare_area_put(area);
 	if (IS_ERR(ring))
 		return PTR_ERR(ring);
@@ -61,11 +79,14 @@ static void test_entries(struct semshare_ring_test_call *call,
 	}
 }
 
-/* What a test asks for must lie in the call's own memory. */
+/* What a test asks for must lie in the call's own memory, and be refused where it may not sleep. */
 static bool test_sane(const struct semshare_ring_test_call *call)
 {
 	u32 i;
 
+	if (call->context > SEMSHARE_RING_TEST_PREEMPT_OFF || call->reserved ||
+	    (call->context && call->operation == SEMSHARE_RING_TEST_DESTROY))
+		return false;
 	if (call->count > SEMSHARE_RING_TEST_ENTRIES || call->size > SEMSHARE_RING_TEST_DATA)
 		return false;
 	for (i = 0; i < SEMSHARE_RING_TEST_ENTRIES; i++) {
@@ -127,7 +148,9 @@ static long ioctl_call(struct ring_test *test, void __user *argument)
 	if (IS_ERR(call))
 		return PTR_ERR(call);
 	if (test_sane(call)) {
+		test_begin(call->context);
 		call->result = test_call(test, call);
+		test_end(call->context);
 		if (copy_to_user(argument, call, sizeof(*call)))
 			err = -EFAULT;
 	} else {

@@ -17,7 +17,7 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from semshare import Error, NotFound, _abi, _native, device, shm
+from semshare import Error, NotFound, _abi, _native, device, route, shm
 from semshare._abi import ffi, lib
 from semshare.area import list_areas
 from semshare.cli.group import wide_console
@@ -78,6 +78,7 @@ def examine() -> Iterator[Finding]:
     yield from _shared_memory()
     yield from _python()
     yield from _module()
+    yield from _route()
     yield from _housekeeping()
 
 
@@ -258,7 +259,7 @@ def _module() -> Iterator[Finding]:
                 f"kernel function {function.name}",
                 YES if function.found else NO,
                 "found" if function.found else f"not found; {function.needed_for} answer EOPNOTSUPP",
-                "" if function.found else "use a kernel that has it: 5.16 to 7.2 do, with CONFIG_KPROBES",
+                "" if function.found else "use a kernel that has it: 6.1 to 7.2 do, with CONFIG_KPROBES",
                 needed=False,
             )
     there = os.path.exists(kernel.DEVICE)
@@ -280,6 +281,17 @@ def _module() -> Iterator[Finding]:
         "" if there else "modprobe semshare_exec",
         needed=False,
     )
+
+
+def _route() -> Iterator[Finding]:
+    """Who may not open the module's device may well have his programs' calls routed."""
+    verdict, found, advice = YES, f"semshare exec can use {route.PATH}", ""
+    try:
+        route.check()
+    except Error as error:
+        verdict = NOTE if isinstance(error, NotFound) else NO
+        found, advice = _parts(error)
+    yield Finding("routing of programs", verdict, found, advice, needed=False)
 
 
 def _parts(error: Error) -> tuple[str, str]:

@@ -229,6 +229,19 @@ def test_doctor_finds_this_machine_well():
     assert semshare("doctor").returncode == 0
 
 
+@pytest.mark.parametrize("path, verdict", [("/dev/null", "no"), ("/dev/none-of-that-name", "note")])
+def test_doctor_looks_at_the_route_of_programs(path, verdict):
+    """Whether or not this user may open the module's device: the route is another, and for all."""
+    script = (
+        "from semshare import route; route.PATH = {!r}\nimport semshare.cli; semshare.cli.main(['doctor', '--json'])"
+    )
+    ended = subprocess.run([sys.executable, "-c", script.format(path)], capture_output=True, text=True, timeout=LIMIT)
+    found = json.loads(ended.stdout)
+    (finding,) = [each for each in found["findings"] if path in each["found"]]
+    assert finding["verdict"] == verdict and finding["advice"] and not finding["needed"]
+    assert ended.returncode == 0 and found["ok"]
+
+
 def test_doctor_says_no_where_semaphores_are_used_up():
     """In an IPC namespace of its own that allows no set."""
     script = "echo '32000 1024000000 500 0' >/proc/sys/kernel/sem && exec \"$0\" -m semshare.cli doctor --json"

@@ -9,7 +9,7 @@ import os
 import pytest
 from processes import Child
 
-from semshare import AbiMismatch, Area, Denied, NotFound, Ring, device
+from semshare import AbiMismatch, Area, Denied, Error, NotFound, Ring, device
 
 pytestmark = pytest.mark.skipif(device.present(), reason="the module is loaded; see tests/vm")
 
@@ -52,3 +52,24 @@ def test_something_else_of_that_name_is_not_taken_for_the_module(name, monkeypat
     monkeypatch.setattr(device, "PATH", str(node))
     with pytest.raises(AbiMismatch, match="does not answer"):
         Area(name, 1)
+
+
+@pytest.mark.parametrize(
+    "code, parameters",
+    [(errno.EINVAL, ["max_area_bytes"]), (errno.ENOSPC, ["max_user_bytes", "max_total_bytes"])],
+    ids=["EINVAL", "ENOSPC"],
+)
+def test_an_area_over_a_limit_of_the_module_names_its_parameter(name, monkeypatch, code, parameters):
+    class Full:
+        def _call(self, request, structure):
+            raise OSError(code, os.strerror(code))
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(device, "Device", Full)
+    with pytest.raises(Error, match="/sys/module/semshare/parameters/") as caught:
+        device.create(name, 1 << 20, 0o600)
+    assert caught.value.errno == code and name in str(caught.value)
+    assert all(parameter in str(caught.value) for parameter in parameters)
+    assert "kernel.sem" not in str(caught.value) and "/dev/shm" not in str(caught.value)

@@ -47,11 +47,16 @@ def qemu_processes(parent: int) -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def splats():
+def judge():
     spec = importlib.util.spec_from_file_location("judge", TOP / "vm/judge.py")
     assert spec is not None and spec.loader is not None
     judge = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(judge)
+    return judge
+
+
+@pytest.fixture(scope="module")
+def splats(judge):
     return judge.Splats()
 
 
@@ -74,6 +79,11 @@ def splats():
         "[    7.1] not ok 1 semshare_ring",
         "[    7.1] Kernel panic - not syncing: sysrq triggered crash",
         "[    7.1] refcount_t: underflow; use-after-free.",
+        "[    7.1] kmemleak: Kernel memory leak detector disabled",
+        "[    7.1] ODEBUG: Out of memory. ODEBUG disabled",
+        "[    7.1] turning off the locking correctness validator.",
+        "semshare: kmemleak has turned itself off: nobody looked for leaks",
+        "semshare: kcsan is off: nobody looked for races",
     ],
 )
 def test_a_complaint_of_the_kernel_is_recognised(splats, line):
@@ -88,11 +98,20 @@ def test_a_complaint_of_the_kernel_is_recognised(splats, line):
         "[    1.0] semshare: loading out-of-tree module taints kernel.",
         "[    1.0] semshare: module verification failed: signature and/or required key missing - tainting kernel",
         "[    7.1]     ok 3 a_record_is_published_or_it_never_existed",
+        "[    7.1] kmemleak: Cannot allocate a scan area, scanning the full object",
+        "semshare: kcsan: on to the end",
         "[    7.1] kmemleak: 3 new suspected memory leaks (see /sys/kernel/debug/kmemleak)",
     ],
 )
 def test_an_ordinary_line_is_not_taken_for_a_complaint(splats, line):
     assert splats.first(line) is None
+
+
+def test_what_was_looked_for_is_told_by_who_looked(judge):
+    assert judge.looked_for("[    1.0] Linux version 6.1\n") == {"splat"}
+    assert judge.looked_for("semshare: kmemleak: the run began at jiffies: 4294896835\n") == {"splat", "leak"}
+    assert judge.looked_for("[    1.0] kcsan: strict mode\nsemshare: kcsan: on to the end\n") == {"splat", "race"}
+    assert judge.looked_for("semshare: kcsan is off: nobody looked for races\n") == {"splat"}
 
 
 def race(function: str) -> str:
@@ -136,6 +155,7 @@ def test_a_data_race_counts_only_with_a_function_of_ours_near_the_access(splats)
         ("ktime_get_real_seconds / timekeeping_advance", False),
         ("__do_semtimedop / semctl_stat", False),
         ("exit_signals / kthread_unpark", False),
+        ("__debug_object_init / debug_object_activate", False),
         ("kthread_stop / do_exit", False),
         ("semshare_lock_take / semctl_stat", True),
         ("__do_semtimedop / semshare_lock_take", True),

@@ -37,8 +37,9 @@
 #include <unistd.h>
 
 #include <semshare/abi.h>
+#include <semshare/bench_test.h>
 #include <semshare/core/key.h>
-#include <semshare/core/ring.h>
+#include <semshare/core/variants.h>
 #include <semshare/demo.h>
 #include <semshare/ring_test.h>
 #include <semshare/route.h>
@@ -214,6 +215,8 @@ static void make_areas(void)
 {
 	struct semshare_area_create create = { .size = AREA_BYTES, .mode = 0600 };
 	struct semshare_area_bind bind = { .flags = SEMSHARE_BIND_OWN };
+	struct semshare_ring_params params = { .capacity = SEMSHARE_RING_MIN_CAPACITY,
+					       .variant = SEMSHARE_RING_SYSV };
 	struct sembuf publish = { .sem_op = 1 };
 	void *area;
 	int i;
@@ -232,7 +235,7 @@ static void make_areas(void)
 			    IPC_CREAT | IPC_EXCL | 0600);
 	if (bind.semid < 0 || semop(bind.semid, &publish, 1) ||
 	    ioctl(areas[0], SEMSHARE_IOC_BIND, &bind) ||
-	    semshare_ring_format(area, SEMSHARE_RING_MIN_CAPACITY, bind.semid,
+	    semshare_ring_format(area, &params, bind.semid,
 				 semshare_key(create.name, strlen(create.name)), create.name))
 		fail("a ring: %s", strerror(errno));
 	munmap(area, AREA_BYTES);
@@ -336,14 +339,23 @@ static const struct command test_commands[] = {
 static const struct command ring_test_commands[] = {
 	{ COMMAND(SEMSHARE_RING_TEST_IOC_OPEN), {
 		FIELD(semshare_ring_test_open, area_fd, AREA), FIELD(semshare_ring_test_open, flags, BOOLEAN),
-		FIELD(semshare_ring_test_open, capacity, NUMBER), FIELD(semshare_ring_test_open, mode, MODE) } },
+		FIELD(semshare_ring_test_open, capacity, NUMBER), FIELD(semshare_ring_test_open, mode, MODE),
+		FIELD(semshare_ring_test_open, policy, ZERO), FIELD(semshare_ring_test_open, context, ZERO) } },
 	{ COMMAND(SEMSHARE_RING_TEST_IOC_CALL), {
 		FIELD(semshare_ring_test_call, operation, OPERATION),
 		FIELD(semshare_ring_test_call, count, SMALL),
+		FIELD(semshare_ring_test_call, context, ZERO), FIELD(semshare_ring_test_call, reserved, ZERO),
 		FIELD(semshare_ring_test_call, timeout_ms, SHORTLY),
 		FIELD(semshare_ring_test_call, size, SMALL),
 		FIELD(semshare_ring_test_call, sizes, SMALL),
 		FIELD(semshare_ring_test_call, offsets, ZERO) } },
+	{ 0 },
+};
+
+static const struct command bench_commands[] = {
+	{ COMMAND(SEMSHARE_BENCH_IOC_RUN), {
+		FIELD(semshare_bench_run, kind, SMALL), FIELD(semshare_bench_run, semid, SEMID),
+		FIELD(semshare_bench_run, pairs, NUMBER), FIELD(semshare_bench_run, reserved, ZERO) } },
 	{ 0 },
 };
 
@@ -358,6 +370,7 @@ static const struct device {
 	{ "route", SEMSHARE_ROUTE_DEVICE, route_commands, false },
 	{ "test", SEMSHARE_TEST_DEVICE, test_commands, true },
 	{ "ring-test", "/dev/semshare-ring-test", ring_test_commands, false },
+	{ "bench", SEMSHARE_BENCH_DEVICE, bench_commands, false },
 };
 
 /* Operations, a timeout, or room for an answer, somewhere in @memory: its address. */
@@ -491,6 +504,17 @@ static void tame_test_call(struct semshare_test_call *call, const struct memory 
 		call->number = 300;
 }
 
+/*
+ * A benchmark is not to be interrupted: the million pairs that it allows are a
+ * second on a machine, and a minute on an emulated one that checks each step.
+ * More than that is refused.
+ */
+static void tame_bench_run(struct semshare_bench_run *run)
+{
+	if (run->pairs <= 1000000)
+		run->pairs %= 200;
+}
+
 /* -------------------------------------------------------------------- calls */
 
 static bool as_32_bit;
@@ -575,6 +599,8 @@ static void call_and_check(const struct device *device, int fd, const struct com
 	make_argument(at, command, inner);
 	if (device->commands == test_commands && command->number == SEMSHARE_TEST_IOC_CALL)
 		tame_test_call((struct semshare_test_call *)at, inner);
+	if (device->commands == bench_commands)
+		tame_bench_run((struct semshare_bench_run *)at);
 	memcpy(before, whole, MAX_SIZE);
 	memcpy(inner_before, inner->writable, MAX_SIZE);
 

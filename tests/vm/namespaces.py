@@ -74,7 +74,7 @@ def none_left(uid=0, kind="ipc"):
 
 
 def gone_after(end, uid=0, kind="ipc"):
-    """Call `end`, then wait until no namespace is left: the seconds that took."""
+    """Call `end`, then wait until no namespace is left: the seconds that took, which are for soonest() to judge."""
     began = time.monotonic()
     end()
     while not none_left(uid, kind):

@@ -225,6 +225,16 @@ static int waiters(int set)
 	return sum;
 }
 
+/*
+ * Whether so many sleep in it.  The counts are asked one by one, and an operation that is carried out between two of them
+ * can make one who sleeps go from the one to the other and be counted twice: so twice in a row.  Nothing else changes
+ * before the step ends.
+ */
+static bool has_waiters(int set, int number)
+{
+	return waiters(set) == number && waiters(set) == number;
+}
+
 static int sleepers(int set)
 {
 	int sum = 0;
@@ -357,7 +367,7 @@ bool await(int number, int set)
 
 		if (has_answered(number))
 			return true;
-		if (set >= 0 && waiters(set) == sleepers(set) + 1)
+		if (set >= 0 && has_waiters(set, sleepers(set) + 1))
 			return false;
 		if (!rest_a_moment(answers, &rested)) {
 			say_hung(number);

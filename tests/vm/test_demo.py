@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import time
 
 import kernel
 import pytest
@@ -17,6 +16,7 @@ from semshare.area import list_areas
 from semshare.semaphore_set import all_sets
 
 LIMIT = 240
+SOON = 10.0  # seconds in which what a killed process leaves behind is gone
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -41,20 +41,11 @@ def sets() -> list[int]:
     return [semid for semid, _ in all_sets()]
 
 
-def eventually(condition, limit: float = 10.0) -> bool:
-    deadline = time.monotonic() + limit
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
-
-
 @pytest.fixture(autouse=True)
 def nothing_is_left(modules):
     before = areas(), sets()
     yield
-    assert eventually(lambda: (areas(), sets()) == before), (areas(), sets(), before)
+    assert kernel.eventually(lambda: (areas(), sets()) == before, SOON), (areas(), sets(), before)
     assert not kernel.threads("semshare_demo/")
 
 
@@ -112,7 +103,7 @@ def test_a_killed_parent_leaves_nothing():
     process = started()
     process.kill()
     process.communicate(timeout=LIMIT)
-    assert eventually(lambda: not kernel.threads("semshare_demo/"))
+    assert kernel.eventually(lambda: not kernel.threads("semshare_demo/"), SOON)
 
 
 def started() -> subprocess.Popen:
@@ -123,5 +114,5 @@ def started() -> subprocess.Popen:
         text=True,
         start_new_session=True,
     )
-    assert eventually(lambda: len(kernel.threads("semshare_demo/")) == 2, 120)
+    assert kernel.eventually(lambda: len(kernel.threads("semshare_demo/")) == 2, 120)
     return process

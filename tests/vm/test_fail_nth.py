@@ -187,7 +187,7 @@ def raw(data):
 # /dev/semshare
 
 
-@pytest.mark.parametrize("device", ["semshare", "semshare-route"])
+@pytest.mark.parametrize("device", ["semshare", "semshare-route", "semshare-demo"])
 def test_open(fail_nth, device):
     path = f"/dev/{device}".encode()
     failures = every_failure(
@@ -368,7 +368,39 @@ def test_route_semtimedop(fail_nth, route, semid, count):
     assert every_failure(attempt, lambda: snapshot(semid), lambda _: system.semop(semid, [(0, -count)])) > 2
 
 
-@pytest.mark.parametrize("cmd", [IPC_STAT, IPC_INFO, SEM_INFO, GETALL, SETALL, GETVAL, GETNCNT, SETVAL, IPC_SET])
+def test_route_semtimedop_with_undo(fail_nth):
+    """It needs memory the first time that a process uses it on a set. A process's only."""
+    operations = kernel.operations([(0, 1, SEM_UNDO)])
+
+    def attempt(nth):
+        fresh = system.semget(IPC_PRIVATE, 1, 0o600)
+        words = struct.pack("iIQQII", fresh, 1, kernel.address(operations), 0, route.context, 0)
+        result, failed = route_attempt(fail_nth, route, 0x51, words, (operations,))(nth)
+        assert system.getall(fresh, 1) == [1 if result == 0 else 0]
+        assert system.semctl(fresh, 0, IPC_RMID) == 0
+        return result, failed
+
+    with contextlib.closing(kernel.Route(kernel.Route.CALLER)) as route:
+        assert every_failure(attempt, snapshot) > 2
+
+
+def test_route_removal(fail_nth, route):
+    def attempt(nth):
+        fresh = system.semget(IPC_PRIVATE, 3, 0o600)
+        words = struct.pack("iiiIQ", fresh, 0, IPC_RMID, route.context, 0)
+        result, failed = route_attempt(fail_nth, route, 0x52, words)(nth)
+        assert abi.set_exists(fresh) == (result != 0)
+        if result:
+            assert system.semctl(fresh, 0, IPC_RMID) == 0
+        return result, failed
+
+    assert every_failure(attempt, snapshot) > 0
+
+
+QUESTIONS = [IPC_STAT, SEM_STAT, IPC_INFO, SEM_INFO, GETALL, GETVAL, GETPID, GETNCNT, GETZCNT]
+
+
+@pytest.mark.parametrize("cmd", [*QUESTIONS, SETALL, SETVAL, IPC_SET])
 def test_route_semctl(fail_nth, route, semid, cmd):
     size = size_of(semid)
     ds = Semid64Ds()
@@ -381,7 +413,8 @@ def test_route_semctl(fail_nth, route, semid, cmd):
         memory = ds
     argument = 5 if cmd == SETVAL else kernel.address(memory)
     was = system.getall(semid, size)
-    words = struct.pack("iiiIQ", semid, 0, cmd, route.context, argument)
+    number = semid & 0x7FFF if cmd == SEM_STAT else semid
+    words = struct.pack("iiiIQ", number, 0, cmd, route.context, argument)
     attempt = route_attempt(fail_nth, route, 0x52, words, (memory,))
     assert every_failure(attempt, lambda: snapshot(semid), lambda _: system.setall(semid, was)) > 0
 
@@ -490,7 +523,7 @@ def test_ring_open(fail_nth, made):
             handle.create("fail-nth", abi.CONTROL + 4096)
             if not made:
                 abi.Ring(handle, 4096).close()
-            words = raw(OPEN.pack(handle.fd, 0, 4096 if made else 0, 0o600, 0))
+            words = raw(OPEN.pack(handle.fd, 0, 4096 if made else 0, 0o600, 0, 0))
             result, failed = fail_nth.call(nth, *ioctl(fd, IOC_OPEN, words))
             info = handle.info()
             assert info["kernel_users"] == (1 if result == 0 else 0)
@@ -502,37 +535,79 @@ def test_ring_open(fail_nth, made):
     assert every_failure(attempt, snapshot) > 1
 
 
-def test_ring_calls(fail_nth):
-    from test_ring_api import GET, IOC_CALL, IOC_OPEN, LOCK, OPEN, PUT, UNLOCK, Call
+# What goes before a call of the ring, and what undoes it: as often as not the failure left nothing to undo.
+RING_CALLS = {
+    "PUT": (None, "GET"),
+    "GET": ("PUT", "GET"),
+    "PUT_BATCH": (None, "GET_BATCH"),
+    "GET_BATCH": ("PUT_BATCH", "GET_BATCH"),
+    "LOCK": (None, "UNLOCK"),
+    "UNLOCK": ("LOCK", "UNLOCK"),
+}
+
+
+def ring_call(operation):
+    """Three records of eight bytes, or one."""
+    import test_ring_api
+
+    call = test_ring_api.Call(operation=getattr(test_ring_api, operation), count=3, size=100)
+    for number in range(3):
+        call.sizes[number], call.offsets[number] = 8, 8 * number
+    return call
+
+
+@pytest.mark.parametrize("operation", RING_CALLS)
+def test_ring_calls(fail_nth, operation):
+    from test_ring_api import IOC_CALL, IOC_OPEN, OPEN
+
+    before, inverse = RING_CALLS[operation]
+    answer = {"PUT": 0, "GET": 8, "LOCK": 0, "UNLOCK": 0}.get(operation, 3)
 
     with Handle() as handle, ring_test_device() as fd:
         handle.create("fail-nth", abi.CONTROL + 4096)
-        assert ioctl_now(fd, IOC_OPEN, raw(OPEN.pack(handle.fd, 0, 4096, 0o600, 0))) == 0
+        assert ioctl_now(fd, IOC_OPEN, raw(OPEN.pack(handle.fd, 0, 4096, 0o600, 0, 0))) == 0
 
-        def ring_call(operation):
-            call = Call(operation=operation, size=100)
-            call.sizes[0] = 8
-            return call
+        def call_now(operation):
+            call = ring_call(operation)
+            assert ioctl_now(fd, IOC_CALL, call) == 0
+            return call.result
 
-        def attempt(nth, operation, inverse):
+        def attempt(nth):
+            if before:
+                assert call_now(before) >= 0
             call = ring_call(operation)
             result, failed = fail_nth.call(nth, *ioctl(fd, IOC_CALL, call))
-            if failed and result < 0:
-                assert -result in ERRNOS
-                # The answer may be what was lost: then it was done.
+            undone = call_now(inverse)
             if result < 0:
-                again = ring_call(inverse)
-                assert ioctl_now(fd, IOC_CALL, again) == 0
-                assert again.result in (8, 0, -errno.EAGAIN, -errno.EPERM)
-                return result, failed
-            assert call.result >= 0
-            again = ring_call(inverse)
-            assert ioctl_now(fd, IOC_CALL, again) == 0 and again.result >= 0
+                # The answer may be what was lost: then it was done.
+                assert undone in (8, 3, 0, -errno.EAGAIN, -errno.EPERM)
+            else:
+                assert call.result == answer
+                assert (undone < 0) == (before is not None)
             return result, failed
 
-        for operation, inverse in ((PUT, GET), (LOCK, UNLOCK)):
-            assert every_failure(lambda nth, pair=(operation, inverse): attempt(nth, *pair), snapshot) > 1
+        assert every_failure(attempt, snapshot) > 1
         handle.unlink("fail-nth")
+
+
+def test_ring_destroy(fail_nth):
+    """All of it is done, or nothing."""
+    from test_ring_api import IOC_CALL, IOC_OPEN, OPEN
+
+    def attempt(nth):
+        with Handle() as handle, ring_test_device() as fd:
+            handle.create("fail-nth", abi.CONTROL + 4096)
+            assert ioctl_now(fd, IOC_OPEN, raw(OPEN.pack(handle.fd, 0, 4096, 0o600, 0, 0))) == 0
+            result, failed = fail_nth.call(nth, *ioctl(fd, IOC_CALL, ring_call("DESTROY")))
+            there = "fail-nth" in handle.names()
+            info = handle.info()
+            assert abi.set_exists(info["semid"]) == there and info["kernel_users"] == there
+            assert result < 0 or not there
+            if there:
+                handle.unlink("fail-nth")
+        return result, failed
+
+    assert every_failure(attempt, snapshot) > 1
 
 
 def ioctl_now(fd, command, buffer):
@@ -561,6 +636,19 @@ def test_demo_start(fail_nth):
             return result, failed
 
         assert every_failure(attempt, snapshot, errnos={errno.EAGAIN}) > 2
+        ring.close()
+        handle.unlink("fail-nth")
+
+
+def test_demo_status(fail_nth):
+    with Handle() as handle, abi.Demo() as demo:
+        handle.create("fail-nth", abi.CONTROL + 65536)
+        ring = abi.Ring(handle, 65536)
+        demo.start(handle.fd, abi.RECORDS, 1, 0, 0, 0, 3)
+        assert demo.wait(1)[0]["done"] == 3
+        command = ioctl(demo.fd, abi.IOC_STATUS, raw(bytes(abi.STATUS.size)))
+        assert every_failure(lambda nth: fail_nth.call(nth, *command), lambda: (snapshot(), demo.status())) > 1
+        demo.stop()
         ring.close()
         handle.unlink("fail-nth")
 

@@ -44,16 +44,20 @@ PATHS = {
     "route": "/dev/semshare-route",
     "test": "/dev/semshare-test",
     "ring-test": "/dev/semshare-ring-test",
+    "bench": "/dev/semshare-bench",
 }
+TEST_MODULES = "semshare_test", "semshare_ring_test", "semshare_bench"
+# A call of these makes a kernel thread, as often as not, and waits for it.
+THREADED = "test", "bench"
 
 
 @pytest.fixture(scope="module")
 def devices():
     """All devices there are."""
-    for module in "semshare_test", "semshare_ring_test":
+    for module in TEST_MODULES:
         insmod(module)
     yield PATHS
-    for module in "semshare_test", "semshare_ring_test":
+    for module in TEST_MODULES:
         rmmod(module)
 
 
@@ -117,8 +121,7 @@ def run(fuzz, mode, device, fd, count, uid=0):
 
 @pytest.mark.parametrize("device", PATHS)
 def test_root_calls_with_nonsense(fuzz, devices, device):
-    # A call of the test device makes a kernel thread, as often as not, and waits for it.
-    run(fuzz, "calls", device, -1, 4000 if device == "test" else 20000)
+    run(fuzz, "calls", device, -1, 4000 if device in THREADED else 20000)
 
 
 @pytest.mark.parametrize("device", ["semshare", "demo", "route"])
@@ -139,7 +142,7 @@ def test_a_user_calls_with_nonsense_on_a_file_of_roots(fuzz, devices, device):
 
 @pytest.mark.parametrize("device", PATHS)
 def test_a_32_bit_program_calls_with_nonsense(fuzz, devices, device):
-    run(fuzz, "compat", device, -1, 1000 if device == "test" else 5000)
+    run(fuzz, "compat", device, -1, 1000 if device in THREADED else 5000)
 
 
 @pytest.mark.parametrize("uid", [0, NOBODY], ids=["root", "user"])

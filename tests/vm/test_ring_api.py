@@ -48,12 +48,15 @@ from abi import (
     start_time,
     unshare_ipc,
 )
+from kernel import KernelLog
 from pace import SLACK
 
+EOPNOTSUPP = "ENOTSUP"  # Python knows it by its other name
 PUT, GET, PUT_BATCH, GET_BATCH, LOCK, UNLOCK, DESTROY = range(1, 8)
 ENTRIES, DATA_SIZE = 64, 8192
-OPEN = struct.Struct("iIQII")
+OPEN = struct.Struct("iIQIHH")
 FOREVER = -1
+PROCESS, PREEMPT_OFF = range(2)
 
 
 class Call(ctypes.Structure):
@@ -62,6 +65,8 @@ class Call(ctypes.Structure):
     _fields_ = [
         ("operation", ctypes.c_uint32),
         ("count", ctypes.c_uint32),
+        ("context", ctypes.c_uint32),
+        ("reserved", ctypes.c_uint32),
         ("timeout_ms", ctypes.c_int64),
         ("size", ctypes.c_uint64),
         ("result", ctypes.c_int64),
@@ -79,10 +84,12 @@ IOC_CALL = 3 << 30 | ctypes.sizeof(Call) << 16 | 0xE571
 class KernelRing:
     """A kernel handle of a ring. Calls raise OSError with the errno that the kernel function returned."""
 
-    def __init__(self, handle, flags=0, capacity=0, mode=0o600):
+    context = PROCESS  # of its calls
+
+    def __init__(self, handle, flags=0, capacity=0, mode=0o600, policy=0, context=PROCESS):
         self.fd = os.open("/dev/semshare-ring-test", os.O_RDWR | os.O_CLOEXEC)
         try:
-            fcntl.ioctl(self.fd, IOC_OPEN, OPEN.pack(handle.fd, flags, capacity, mode, 0))
+            fcntl.ioctl(self.fd, IOC_OPEN, OPEN.pack(handle.fd, flags, capacity, mode, policy, context))
         except OSError:
             os.close(self.fd)
             raise
@@ -99,7 +106,7 @@ class KernelRing:
         self.close()
 
     def _call(self, operation, timeout_ms=0, **fields):
-        call = Call(operation=operation, timeout_ms=timeout_ms, **fields)
+        call = Call(operation=operation, context=self.context, timeout_ms=timeout_ms, **fields)
         return call, lambda: self._finish(call)
 
     def _finish(self, call):
@@ -455,6 +462,55 @@ def test_process_killed_asleep_in_the_kernels_get_leaves_nothing(area, kernel, u
     assert area.info()["kernel_users"] == 1
     kernel.put(b"x")
     assert kernel.get() == (0, b"x")
+
+
+# Where nobody may sleep
+
+CALLS = {
+    "put": lambda ring: ring.put(b"x"),
+    "put-batch": lambda ring: ring.put_batch([(1, b"x"), (2, b"y")]),
+    "get": lambda ring: ring.get(),
+    "get-batch": lambda ring: ring.get_batch(),
+    "lock": lambda ring: ring.lock(),
+    "lock-waiting": lambda ring: ring.lock(timeout_ms=FOREVER),
+    "unlock": lambda ring: ring.unlock(),
+}
+
+
+@pytest.mark.parametrize("flags", [0, 1], ids=["locked", "unlocked"])
+@pytest.mark.parametrize("what", CALLS)
+def test_every_call_refuses_where_sleeping_is_not_allowed(area, kernel, user, what, flags):
+    kernel.put(b"there")
+    with KernelRing(area, flags=flags) as ring, KernelLog() as log:
+        if what == "unlock":
+            ring.lock()
+        before = user.memory[:], semctl(user.semid, MUTEX, GETVAL)
+        ring.context = PREEMPT_OFF
+        assert errno_of(CALLS[what], ring) == EOPNOTSUPP
+        assert (user.memory[:], semctl(user.semid, MUTEX, GETVAL)) == before
+        ring.context = PROCESS
+        if what == "unlock":
+            ring.unlock()
+        tells_the_caller(log)
+    assert kernel.get() == (0, b"there")
+
+
+@pytest.mark.parametrize("capacity", [0, 4096], ids=["open", "make"])
+def test_no_ring_is_opened_or_made_where_sleeping_is_not_allowed(area, capacity):
+    if not capacity:
+        KernelRing(area, capacity=4096).close()
+    before = area.info(), bytes(area.map())
+    with KernelLog() as log:
+        assert errno_of(KernelRing, area, capacity=capacity, context=PREEMPT_OFF) == EOPNOTSUPP
+        tells_the_caller(log)
+    assert (area.info(), bytes(area.map())) == before
+
+
+def tells_the_caller(log):
+    """Once since the module was loaded."""
+    told = [line for line in log.read() if "sleeping is not allowed" in line]
+    assert len(told) <= 1
+    assert all("[semshare_ring_test]" in line for line in told), told
 
 
 # Broken, destroyed, unlocked

@@ -37,14 +37,12 @@ from abi import (
     semop,
 )
 from kernel import Route, threads
+from pace import PART_OF_A_SLICE, SLOW, soonest, timed
 
 CAPACITY = 4096
 COUNTER_AT = CONTROL + CAPACITY
 SIZE = COUNTER_AT + PAGE
 BUSYBOX = "/run/semshare/busybox"
-SLOW = os.environ.get("SEMSHARE_KERNEL") in ("debug", "kcsan")
-# Promised is a second; an emulated machine that others use as well may take a few.
-STOPPED_WITHIN = 20 if SLOW else 5
 # Of one processor, and looks a second: what wakes up ten times a second does not get near either.
 BUSY = 0.5 if SLOW else 0.2
 LOOKS = 40
@@ -77,27 +75,16 @@ def assert_asleep(pids, looks=LOOKS, busy=BUSY):
     assert max(looked) < looks, looked
 
 
-def stop_in_time(stop, *names):
-    began = time.monotonic()
-    stop()
-    took = time.monotonic() - began
-    print(f"stopped after {took:.3f} s")
-    assert took < STOPPED_WITHIN
-    eventually(lambda: threads(*names) == {})
+def stopped_after(stop, *names):
+    return timed(lambda: (stop(), eventually(lambda: threads(*names) == {})))
 
 
-@pytest.fixture
-def ring():
-    with Handle().create("waits", SIZE) as handle:
+@contextlib.contextmanager
+def ring_and_demo():
+    with Handle().create("waits", SIZE) as handle, Demo() as demo:
         ring = Ring(handle, CAPACITY)
-        yield ring
+        yield ring, demo
         ring.close()
-
-
-@pytest.fixture
-def demo():
-    with Demo() as demo:
-        yield demo
 
 
 def asleep_on(ring, semaphore, count):
@@ -178,42 +165,61 @@ WAITS = [
 
 @pytest.mark.parametrize("how", ["stop", "close"])
 @pytest.mark.parametrize("wait, mode", WAITS, ids=lambda each: getattr(each, "__name__", each))
-def test_the_demos_threads(ring, demo, wait, mode, how):
-    with contextlib.ExitStack() as clean_up:
-        semaphore = wait(ring, demo, mode, clean_up)
-        if semaphore is not None:
-            asleep_on(ring, semaphore, 4)
-            assert_asleep(threads("semshare_demo/"))
-            asleep_on(ring, semaphore, 4)
-        else:
-            # 64 looks, which cost something, then a tick of sleep, until the hints are used up: paced, though not idle.
-            assert_asleep(threads("semshare_demo/"), looks=2000, busy=0.9)
-        stop_in_time(demo.stop if how == "stop" else demo.close, "semshare_demo/")
-        if semaphore is not None:
-            assert semctl(ring.semid, semaphore, GETNCNT) == 0
-        assert ring.handle.info()["kernel_users"] == 0
+def test_the_demos_threads(wait, mode, how):
+    def attempt():
+        with ring_and_demo() as (ring, demo), contextlib.ExitStack() as clean_up:
+            semaphore = wait(ring, demo, mode, clean_up)
+            if semaphore is not None:
+                asleep_on(ring, semaphore, 4)
+                assert_asleep(threads("semshare_demo/"))
+                asleep_on(ring, semaphore, 4)
+            else:
+                # 64 looks, which cost something, then a tick of sleep, until the hints are used up: paced, though not
+                # idle.
+                assert_asleep(threads("semshare_demo/"), looks=2000, busy=0.9)
+            took = stopped_after(demo.stop if how == "stop" else demo.close, "semshare_demo/")
+            if semaphore is not None:
+                assert semctl(ring.semid, semaphore, GETNCNT) == 0
+            assert ring.handle.info()["kernel_users"] == 0
+        return took
+
+    soonest(attempt, PART_OF_A_SLICE)
 
 
-def test_the_demos_threads_without_a_lock(ring, demo):
+def test_the_demos_threads_without_a_lock():
     """Nobody gives them a hint: they look at each tick."""
-    demo.start(ring.handle.fd, RECORDS, threads=2, payload=200, flags=UNLOCKED)
-    eventually(lambda: ring.get64(136) - ring.get64(128) > CAPACITY - 300)
-    assert_asleep(threads("semshare_demo/"), looks=1500)
-    stop_in_time(demo.stop, "semshare_demo/")
+
+    def attempt():
+        with ring_and_demo() as (ring, demo):
+            demo.start(ring.handle.fd, RECORDS, threads=2, payload=200, flags=UNLOCKED)
+            eventually(lambda: ring.get64(136) - ring.get64(128) > CAPACITY - 300)
+            assert_asleep(threads("semshare_demo/"), looks=1500)
+            return stopped_after(demo.stop, "semshare_demo/")
+
+    soonest(attempt)
 
 
-def test_the_demos_threads_whose_set_is_removed_end_and_wait_for_nobody(ring, demo):
+def test_the_demos_threads_whose_set_is_removed_end_and_wait_for_nobody():
     """They are gone before anybody stops them, and STOP has nothing to wait for."""
-    demo.start(ring.handle.fd, RECORDS, threads=4, payload=200)
-    asleep_on(ring, SPACE, 4)
-    semctl(ring.semid, 0, IPC_RMID)
-    eventually(lambda: threads("semshare_demo/") == {})
-    stop_in_time(demo.stop, "semshare_demo/")
+
+    def attempt():
+        with ring_and_demo() as (ring, demo):
+            demo.start(ring.handle.fd, RECORDS, threads=4, payload=200)
+            asleep_on(ring, SPACE, 4)
+            semctl(ring.semid, 0, IPC_RMID)
+            eventually(lambda: threads("semshare_demo/") == {})
+            return stopped_after(demo.stop, "semshare_demo/")
+
+    soonest(attempt)
 
 
 @pytest.mark.parametrize("end", ["signal", "kill", "removal"])
 def test_threads_of_routed_calls(end):
     """Asleep in a P with and without a timeout, and in one of 300 operations."""
+    soonest(lambda: end_routed_calls(end))
+
+
+def end_routed_calls(end):
     semid = semget(0, 2, IPC_CREAT | 0o600)
 
     def body():
@@ -248,33 +254,39 @@ def test_threads_of_routed_calls(end):
     assert_asleep(mine)
     removed = False
     if end == "signal":
-        stop_in_time(lambda: (go.touch(), eventually(lambda: semctl(semid, 0, GETNCNT) == 0)), "semshare/")
+        took = stopped_after(lambda: (go.touch(), eventually(lambda: semctl(semid, 0, GETNCNT) == 0)), "semshare/")
         assert child.told() == "[-4, -4, -4]"
         child.wait()
     elif end == "kill":
-        stop_in_time(lambda: (child.kill(), eventually(lambda: semctl(semid, 0, GETNCNT) == 0)), "semshare/")
+        took = stopped_after(lambda: (child.kill(), eventually(lambda: semctl(semid, 0, GETNCNT) == 0)), "semshare/")
     else:
         removed = True
-        stop_in_time(lambda: (semctl(semid, 0, IPC_RMID), eventually(lambda: not threads("semshare/"))), "semshare/")
+        took = stopped_after(lambda: semctl(semid, 0, IPC_RMID), "semshare/")
         assert child.told() == "[-43, -43, -43]"
         child.wait()
     go.unlink(missing_ok=True)
     if not removed:
         semctl(semid, 0, IPC_RMID)
+    return took
 
 
 @pytest.mark.parametrize("how", ["wake", "close"])
 def test_threads_that_sleep_in_a_semaphore(how):
     assert kernel.load("semshare_test") == 0
     semid = semget(0, 1, IPC_CREAT | 0o600)
-    try:
+
+    def attempt():
         device = kernel.Device()
         device.sleep(semid, threads=16)
         eventually(lambda: semctl(semid, 0, GETNCNT) == 16)
         assert_asleep(threads("semshare-sleep"), looks=2)
-        stop_in_time(device.wake if how == "wake" else device.close, "semshare-sleep")
+        took = stopped_after(device.wake if how == "wake" else device.close, "semshare-sleep")
         if how == "wake":
             device.close()
+        return took
+
+    try:
+        soonest(attempt)
     finally:
         semctl(semid, 0, IPC_RMID)
         assert kernel.unload("semshare_test") == 0
@@ -282,24 +294,26 @@ def test_threads_that_sleep_in_a_semaphore(how):
 
 @pytest.mark.parametrize("wait", ["on its queue", "on a full ring", "on a lock held by a stopped process"])
 def test_the_thread_that_passes_on_program_starts(wait):
-    rmmod("semshare_exec")
-    holder = None
-    try:
+
+    def attempt():
         insmod("semshare_exec", "ring_bytes=4096")
-        with Handle().attach("exec") as handle:
-            ring = Ring(handle)
-            if wait == "on a full ring":
-                start_programs(60)
-            if wait == "on a lock held by a stopped process":
-                holder = stopped_holder(ring)
-                start_programs(5)
-            time.sleep(1)  # what it still had to do
-            assert_asleep(threads("semshare_exec"))
-            ring.close()
-        stop_in_time(lambda: rmmod("semshare_exec"), "semshare_exec")
+        with contextlib.ExitStack() as clean_up:
+            with Handle().attach("exec") as handle:
+                ring = Ring(handle)
+                if wait == "on a full ring":
+                    start_programs(60)
+                if wait == "on a lock held by a stopped process":
+                    clean_up.callback(stopped_holder(ring).kill)
+                    start_programs(5)
+                time.sleep(1)  # what it still had to do
+                assert_asleep(threads("semshare_exec"))
+                ring.close()
+            return stopped_after(lambda: rmmod("semshare_exec"), "semshare_exec")
+
+    rmmod("semshare_exec")
+    try:
+        soonest(attempt)
     finally:
-        if holder:
-            holder.kill()
         if Path("/sys/module/semshare_exec").exists():
             rmmod("semshare_exec")
         insmod("semshare_exec")

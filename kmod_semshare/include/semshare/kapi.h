@@ -5,7 +5,9 @@
  * Everything here is exported GPL and may sleep: process context only, never
  * from interrupts, softirqs, under a spinlock or with preemption off, not even
  * with IPC_NOWAIT or a timeout of 0.  Called from there it answers -EOPNOTSUPP
- * and says so once in the log.
+ * and says so once in the log; what answers nothing (_put(), _close() and
+ * _destroy()) cannot, and is a bug there.  What only looks at an area or a handle
+ * (_data(), _size(), _capacity(), _statistics()) may be called anywhere.
  */
 #ifndef SEMSHARE_KAPI_H
 #define SEMSHARE_KAPI_H
@@ -19,6 +21,21 @@
 #include <semshare/core/ring.h>
 
 /* ---------------------------------------------------------- entry points */
+
+/*
+ * They answer as the system calls do, but for this; more stands where each is,
+ * in sem.c:
+ *
+ * - -EXDEV: semshare_semget() with a namespace that is not the caller's own,
+ *   and SEM_UNDO there.
+ * - -EOPNOTSUPP: SEM_UNDO in a kernel thread, in a worker of a process or in a
+ *   task that is exiting; a kernel that lacks a function.
+ * - -EINTR in a kernel thread: after kthread_stop().
+ * - SETALL by a process takes some of its address space and a file: -ENOMEM,
+ *   -ENFILE.
+ * - GETPID after a kernel thread's operation: the thread's id, or 0 to whoever
+ *   is in a pid namespace that does not see it.
+ */
 
 /* The fourth argument of semctl(), in kernel memory. */
 union semshare_semun {
@@ -54,7 +71,6 @@ int semshare_area_unlink(struct ipc_namespace *ns, const char *name);
 void semshare_area_put(struct semshare_area *area);
 void *semshare_area_data(struct semshare_area *area);
 u64 semshare_area_size(struct semshare_area *area);
-struct ipc_namespace *semshare_area_ipc_ns(struct semshare_area *area);
 int semshare_area_bind(struct semshare_area *area, int semid, u32 flags);
 
 /* ------------------------------------------------------------------ ring */

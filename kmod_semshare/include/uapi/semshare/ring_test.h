@@ -9,6 +9,11 @@
 #include <linux/ioctl.h>
 #include <linux/types.h>
 
+enum semshare_ring_test_context {
+	SEMSHARE_RING_TEST_PROCESS	= 0,
+	SEMSHARE_RING_TEST_PREEMPT_OFF	= 1,	/* where sleeping is not allowed */
+};
+
 /**
  * struct semshare_ring_test_open - SEMSHARE_RING_TEST_IOC_OPEN
  * @area_fd: a handle of /dev/semshare
@@ -16,13 +21,15 @@
  * @capacity: 0: open the ring; else make one of this capacity
  * @mode: of the set that is made
  * @policy: enum semshare_ring_policy of the ring that is made
+ * @context: enum semshare_ring_test_context, of opening or making it
  */
 struct semshare_ring_test_open {
 	__s32 area_fd;
 	__u32 flags;
 	__u64 capacity;
 	__u32 mode;
-	__u32 policy;
+	__u16 policy;
+	__u16 context;
 };
 
 enum semshare_ring_test_operation {
@@ -42,6 +49,8 @@ enum semshare_ring_test_operation {
  * struct semshare_ring_test_call - SEMSHARE_RING_TEST_IOC_CALL
  * @operation: enum semshare_ring_test_operation
  * @count: PUT_BATCH, GET_BATCH: how many entries
+ * @context: enum semshare_ring_test_context; DESTROY: PROCESS, as it cannot refuse
+ * @reserved: zero
  * @timeout_ms: -1: MAX_SCHEDULE_TIMEOUT
  * @size: GET, GET_BATCH: bytes of @data to offer
  * @result: out: what the call returned
@@ -53,6 +62,8 @@ enum semshare_ring_test_operation {
 struct semshare_ring_test_call {
 	__u32 operation;
 	__u32 count;
+	__u32 context;
+	__u32 reserved;
 	__s64 timeout_ms;
 	__u64 size;
 	__s64 result;
