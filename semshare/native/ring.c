@@ -905,22 +905,19 @@ static PyObject *RingCore_get_records(RingCore *self, PyObject *const *args, Py_
 
 /* -------------------------------------------------- looking, beginning, end */
 
-/* What semshare/core/variants.h has: a tuple of (name, number, semaphores, whether it has a lock, roles, policies). */
+/* What semshare/core/variants.h has: a list of (name, number, semaphores, whether it has a lock, roles, policies). */
 PyObject *ring_variants(void)
 {
-	const size_t count = sizeof(semshare_ring_variants) / sizeof(semshare_ring_variants[0]);
-	PyObject *result = PyTuple_New((Py_ssize_t)count);
-	size_t i;
+	const struct semshare_ring_variant *each;
+	PyObject *result = PyList_New(0);
 
-	for (i = 0; result && i < count; i++) {
-		const struct semshare_ring_variant *each = &semshare_ring_variants[i];
+	for (each = semshare_ring_variants; result && each->name; each++) {
 		PyObject *item = Py_BuildValue("sIIOII", each->name, each->number, each->nsems,
 					       each->locked ? Py_True : Py_False, each->roles, each->policies);
 
-		if (!item)
+		if (!item || PyList_Append(result, item))
 			Py_CLEAR(result);
-		else
-			PyTuple_SET_ITEM(result, (Py_ssize_t)i, item);
+		Py_XDECREF(item);
 	}
 	return result;
 }

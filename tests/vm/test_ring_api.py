@@ -37,6 +37,7 @@ from abi import (
     Ring,
     errno_of,
     eventually,
+    footprint_of,
     insmod,
     key_of,
     loaded,
@@ -254,10 +255,10 @@ def test_size_limits(kernel, user):
 def test_empty_and_full_without_waiting(kernel, user):
     assert errno_of(kernel.get) == "EAGAIN"
     count = 0
-    while errno_of(kernel.put, b"x" * 48) is None:
+    while errno_of(kernel.put, b"x" * 32) is None:
         count += 1
     assert count == 64
-    assert errno_of(kernel.put, b"x" * 48) == "EAGAIN"
+    assert errno_of(kernel.put, b"x" * 32) == "EAGAIN"
     # Who does not wait asks nobody to be woken.
     assert user.get32(AT_NEED_SPACE) == user.get32(AT_NEED_DATA) == 0
     assert len(kernel.get_batch()) == 64
@@ -268,17 +269,17 @@ def test_timeouts(kernel, timeout_ms):
     began = time.monotonic()
     assert errno_of(kernel.get, timeout_ms=timeout_ms) == "ETIMEDOUT"
     assert timeout_ms / 1000 <= time.monotonic() - began < timeout_ms / 1000 + SLACK
-    while errno_of(kernel.put, bytes(1000)) is None:
+    while errno_of(kernel.put, bytes(900)) is None:
         pass
     began = time.monotonic()
-    assert errno_of(kernel.put, bytes(1000), timeout_ms=timeout_ms) == "ETIMEDOUT"
+    assert errno_of(kernel.put, bytes(900), timeout_ms=timeout_ms) == "ETIMEDOUT"
     assert timeout_ms / 1000 <= time.monotonic() - began < timeout_ms / 1000 + SLACK
 
 
 @pytest.mark.parametrize("what", ["get", "put", "lock"])
 def test_signal_ends_any_sleep(kernel, user, what):
     if what == "put":
-        while errno_of(kernel.put, bytes(1000)) is None:
+        while errno_of(kernel.put, bytes(900)) is None:
             pass
     if what == "lock":
         user.take()
@@ -286,7 +287,7 @@ def test_signal_ends_any_sleep(kernel, user, what):
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.3)
         began = time.monotonic()
-        call = {"get": kernel.get, "put": lambda **k: kernel.put(bytes(1000), **k), "lock": kernel.lock}[what]
+        call = {"get": kernel.get, "put": lambda **k: kernel.put(bytes(900), **k), "lock": kernel.lock}[what]
         assert errno_of(call, timeout_ms=FOREVER) == "EINTR"
         assert time.monotonic() - began < 0.3 + SLACK
     finally:
@@ -342,7 +343,7 @@ def test_kernel_put_wakes_a_process_and_is_woken_by_its_get(area, kernel, user):
 def test_batch_puts_what_fits(kernel):
     records = [(n, bytes([n]) * 200) for n in range(30)]
     put = kernel.put_batch(records)
-    assert put == 4096 // 224
+    assert put == 4096 // footprint_of(200)
     assert errno_of(kernel.put_batch, records[put:]) == "EAGAIN"
     assert kernel.get_batch() == records[:put]
     assert errno_of(kernel.get_batch) == "EAGAIN"

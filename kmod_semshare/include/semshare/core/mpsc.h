@@ -73,7 +73,7 @@ enum semshare_slot_state {
 struct semshare_mpsc_owner {
 	__u32 pid;	/* 0: the kernel, which does not die */
 	__u32 start;	/* the low half of its start time, clock ticks since boot */
-	__u32 ns;	/* of its pid namespace, the inode's number, outside of which nobody can tell */
+	__u32 ns;	/* of its pid namespace: the inode's number; outside nobody can tell */
 };
 
 /**
@@ -117,7 +117,8 @@ static inline __u64 semshare_slot_position(__u64 state)
 	return state >> SEMSHARE_SLOT_STATE_BITS;
 }
 
-static inline struct semshare_slot *semshare_mpsc_slot(const struct semshare_mpsc *ring, __u64 position)
+static inline struct semshare_slot *
+semshare_mpsc_slot(const struct semshare_mpsc *ring, __u64 position)
 {
 	return (struct semshare_slot *)(ring->slots + (position & ring->mask) * ring->slot_size);
 }
@@ -318,7 +319,8 @@ static inline int semshare_mpsc_commit(const struct semshare_mpsc_reservation *r
 	slot->record.sequence = reservation->sequence;
 	slot->record.time_ns = time_ns;
 	if (semshare_try_cmpxchg(&slot->state, &state,
-				 semshare_slot_state(reservation->position, SEMSHARE_SLOT_COMMITTED)))
+				 semshare_slot_state(reservation->position,
+						     SEMSHARE_SLOT_COMMITTED)))
 		return 0;
 	(void)semshare_slot_release(slot, reservation->position);
 	return -ESTALE;
@@ -357,7 +359,10 @@ static inline void semshare_mpsc_bury(const struct semshare_mpsc *ring, struct s
 	owner.ns = semshare_load(&slot->owner_ns);
 	if (!owner.pid || !ring->is_dead || !ring->is_dead(&owner))
 		return;
-	/* Nobody but the consumer does this, and who is dead no more, so the words are still those of the owner. */
+	/*
+	 * Only the consumer comes here, and who is dead writes no more: the
+	 * words are still those of the owner.
+	 */
 	while ((state & SEMSHARE_SLOT_STATE_MASK) == SEMSHARE_SLOT_ABANDONED ||
 	       (state & SEMSHARE_SLOT_STATE_MASK) == SEMSHARE_SLOT_QUARANTINED)
 		if (semshare_try_cmpxchg(&slot->state, &state,
@@ -382,7 +387,8 @@ static inline int semshare_mpsc_peek(struct semshare_mpsc *ring, struct semshare
 {
 	__u64 passed;
 
-	for (passed = 0; passed <= ring->mask && ring->cursor - ring->head <= ring->mask; passed++) {
+	for (passed = 0; passed <= ring->mask && ring->cursor - ring->head <= ring->mask;
+	     passed++) {
 		struct semshare_slot *slot = semshare_mpsc_slot(ring, ring->cursor);
 		__u64 state = semshare_load_acquire(&slot->state);
 		__u64 at = semshare_slot_position(state);
@@ -428,7 +434,10 @@ static inline void semshare_mpsc_consume(struct semshare_mpsc *ring)
 	for (; ring->head != ring->cursor; ring->head++) {
 		struct semshare_slot *slot = semshare_mpsc_slot(ring, ring->head);
 
-		/* Nobody else changes the state of a record that is committed; what was given up is another's affair. */
+		/*
+		 * Nobody else changes the state of a record that is committed;
+		 * what was given up is another's affair.
+		 */
 		if (semshare_load(&slot->state) !=
 		    semshare_slot_state(ring->head, SEMSHARE_SLOT_COMMITTED))
 			continue;
@@ -468,7 +477,8 @@ static inline int semshare_mpsc_abandon(struct semshare_mpsc *ring)
 		default:
 			next = SEMSHARE_SLOT_ABANDONED;
 		}
-	} while (!semshare_try_cmpxchg(&slot->state, &state, semshare_slot_state(ring->cursor, next)));
+	} while (!semshare_try_cmpxchg(&slot->state, &state,
+				       semshare_slot_state(ring->cursor, next)));
 	semshare_store(&words->abandoned, semshare_load(&words->abandoned) + 1);
 	semshare_mpsc_bury(ring, slot);
 	ring->cursor++;

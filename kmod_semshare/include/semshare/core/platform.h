@@ -57,7 +57,10 @@ static inline __u64 semshare_now(void)
  * Keeps the compiler from moving stores over it.  Enough where the question is
  * what one party has stored when it is killed: others are ordered by the lock.
  */
-#define semshare_before_kill()	__asm__ __volatile__("" : : : "memory")
+static inline void semshare_before_kill(void)
+{
+	__asm__ __volatile__("" : : : "memory");
+}
 
 /*
  * Memory that another party may write at the same time (a hostile user, or

@@ -165,8 +165,8 @@ static inline int semshare_spsc_begin_get(struct semshare_spsc *spsc)
  *
  * Return: its payload; NULL and *@error: -EAGAIN: there is none, -EPROTO.
  */
-static inline const void *semshare_spsc_peek(struct semshare_spsc *spsc, struct semshare_record *record,
-					     int *error)
+static inline const void *
+semshare_spsc_peek(struct semshare_spsc *spsc, struct semshare_record *record, int *error)
 {
 	__u64 at = spsc->cursor & (spsc->capacity - 1);
 	__u64 footprint;
@@ -183,7 +183,8 @@ static inline const void *semshare_spsc_peek(struct semshare_spsc *spsc, struct 
 	}
 	semshare_copy(record, spsc->data + at, sizeof(*record));
 	if (record->size == SEMSHARE_SPSC_SKIP) {
-		if (record->position != spsc->cursor || spsc->capacity - at > spsc->seen - spsc->cursor)
+		if (record->position != spsc->cursor ||
+		    spsc->capacity - at > spsc->seen - spsc->cursor)
 			goto lies;
 		spsc->cursor += spsc->capacity - at;
 		if (spsc->cursor == spsc->seen) {
@@ -208,7 +209,8 @@ lies:
 }
 
 /* Go on to the next record. The space of this one is the consumer's still. */
-static inline void semshare_spsc_read(struct semshare_spsc *spsc, const struct semshare_record *record)
+static inline void semshare_spsc_read(struct semshare_spsc *spsc,
+				      const struct semshare_record *record)
 {
 	spsc->cursor += semshare_ring_footprint(record->size);
 }

@@ -311,7 +311,9 @@ static inline int semshare_ring_mpsc_peek(struct semshare_ring_port *port,
 static inline void semshare_ring_mpsc_read(struct semshare_ring_port *port,
 					   const struct semshare_record *record, void *payload)
 {
-	semshare_copy(payload, semshare_mpsc_slot(&port->mpsc, port->mpsc.cursor) + 1, record->size);
+	const struct semshare_slot *slot = semshare_mpsc_slot(&port->mpsc, port->mpsc.cursor);
+
+	semshare_copy(payload, slot + 1, record->size);
 	semshare_mpsc_read(&port->mpsc);
 }
 
@@ -336,6 +338,7 @@ static inline __u64 semshare_ring_mpsc_used(const struct semshare_ring_view *vie
 	       (view->max_payload + sizeof(struct semshare_slot));
 }
 
+/* Ends with one that has no name. */
 static const struct semshare_ring_variant semshare_ring_variants[] = {
 	{
 		.name = "sysv",
@@ -381,16 +384,17 @@ static const struct semshare_ring_variant semshare_ring_variants[] = {
 		.other = semshare_ring_mpsc_other,
 		.used = semshare_ring_mpsc_used,
 	},
+	{ .name = NULL }
 };
 
 /* The variant of that number, or NULL. */
 static inline const struct semshare_ring_variant *semshare_ring_variant(__u32 number)
 {
-	size_t i;
+	const struct semshare_ring_variant *each;
 
-	for (i = 0; i < sizeof(semshare_ring_variants) / sizeof(semshare_ring_variants[0]); i++)
-		if (semshare_ring_variants[i].number == number)
-			return &semshare_ring_variants[i];
+	for (each = semshare_ring_variants; each->name; each++)
+		if (each->number == number)
+			return each;
 	return NULL;
 }
 

@@ -175,7 +175,7 @@ enum semshare_ring_semaphore {
 /* A waiter looks at the cursors again at least this often. */
 #define SEMSHARE_RING_RECHECK_MS	100
 
-/* A consumer of SEMSHARE_RING_MPSC waits so long for a record that was begun; then it is given up. */
+/* So long the consumer of SEMSHARE_RING_MPSC waits for a record that was begun. */
 #define SEMSHARE_RING_ABANDON_MS	1000
 
 /**
