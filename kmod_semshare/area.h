@@ -24,6 +24,7 @@ enum semshare_area_user {
  * @ready: the geometry below is that of the ring
  * @broken: sticky: the kernel does not touch the cursors of this ring again
  * @max_payload: the longest payload
+ * @policy: what a put does that finds no space
  * @capacity: bytes of records
  *
  * In kernel memory, because the control page says whatever its users want it
@@ -33,6 +34,7 @@ struct semshare_ring_shared {
 	bool ready;
 	bool broken;
 	u32 max_payload;
+	u32 policy;
 	u64 capacity;
 };
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The SysV-locked ring, for kernel code: semshare/core/ring.h between taking and
+ * The SysV-locked ring, for kernel code: semshare/core/sysv.h between taking and
  * giving the lock, with sleeping and waking around it.
  *
  * Users can write every word of the control page, every record and, through
@@ -62,7 +62,7 @@ static bool ring_is_broken(const struct semshare_ring *ring)
 
 static void ring_break(struct semshare_ring *ring, const char *why)
 {
-	struct semshare_ring_control *control = ring->view.control;
+	struct semshare_ring_control *control = ring->port.view.control;
 	u64 head = semshare_load(&control->head);
 	u64 tail = semshare_load(&control->tail);
 
@@ -95,7 +95,7 @@ static int ring_leave(struct semshare_ring *ring, unsigned int hints)
 		kcsan_enable_current();
 		return 0;
 	}
-	if (semshare_lock_leave(&ring->view.control->lock, ring->lock.epoch))
+	if (semshare_lock_leave(&ring->port.view.control->lock, ring->lock.epoch))
 		ring_break(ring, "two owners were inside at once");
 	if (ring_is_broken(ring))
 		hints = SEMSHARE_HINT_DATA | SEMSHARE_HINT_SPACE;
@@ -107,7 +107,7 @@ static int ring_leave(struct semshare_ring *ring, unsigned int hints)
 
 static int ring_enter(struct semshare_ring *ring, ktime_t deadline)
 {
-	struct semshare_ring_control *control = ring->view.control;
+	struct semshare_ring_control *control = ring->port.view.control;
 	bool died;
 	int err;
 
@@ -124,7 +124,7 @@ static int ring_enter(struct semshare_ring *ring, ktime_t deadline)
 	if (err)
 		return err;
 	if (died) {
-		err = semshare_ring_repair(&ring->view);
+		err = semshare_sysv_repair(&ring->port.view);
 		atomic_inc(&rings_repaired);
 		trace_ring_repair(ring->area->name, err);
 		if (err)
@@ -141,7 +141,7 @@ static int ring_enter(struct semshare_ring *ring, ktime_t deadline)
  */
 static int ring_lies(struct semshare_ring *ring, bool resync)
 {
-	struct semshare_ring_control *control = ring->view.control;
+	struct semshare_ring_control *control = ring->port.view.control;
 
 	if (ring_is_locked(ring)) {
 		ring_break(ring, "its cursors or records make no sense");
@@ -184,41 +184,33 @@ static int ring_sleep(struct semshare_ring *ring, unsigned int semaphore, ktime_
 
 /* ---------------------------------------------------------------------- put */
 
-/* Write what fits. Returns how many, or -EMSGSIZE if the first can never fit. */
-static int ring_write(struct semshare_ring *ring, struct semshare_ring_cursors *at,
-		      const struct semshare_ring_entry *entries, unsigned int count, u64 *bytes)
+static u64 ring_bytes(const struct semshare_ring_entry *entries, size_t count)
 {
-	unsigned int n;
-	int err = 0;
+	u64 bytes = 0;
 
-	*bytes = 0;
-	for (n = 0; n < count; n++) {
-		err = semshare_ring_write(&ring->view, at, entries[n].type,
-					  entries[n].payload, entries[n].size);
-		if (err)
-			break;
-		*bytes += entries[n].size;
-	}
-	return n || err == -EAGAIN ? n : err;
+	if (trace_ring_put_enabled())
+		while (count)
+			bytes += entries[--count].size;
+	return bytes;
 }
 
 /* Whom a producer wakes, and what it asks of those who come after it. */
 static unsigned int ring_hints_of_put(struct semshare_ring *ring,
-				      const struct semshare_ring_cursors *at, int written,
-				      bool slept, bool waits)
+				      const struct semshare_sysv_cursors *at,
+				      size_t written, bool slept, bool waits)
 {
-	struct semshare_ring_control *control = ring->view.control;
+	struct semshare_ring_control *control = ring->port.view.control;
 	unsigned int hints = 0;
 
-	if (written > 0 && semshare_load(&control->need_data)) {
+	if (written && semshare_load(&control->need_data)) {
 		semshare_store(&control->need_data, 0);
 		hints |= SEMSHARE_HINT_DATA;
 	}
 	/* Going to sleep; or having slept, because others may be asleep behind it. */
 	if (slept || (written == 0 && waits))
 		semshare_store(&control->need_space, 1);
-	if (slept && written != 0 &&
-	    ring->view.capacity - (at->tail - at->head) >= semshare_ring_footprint(0))
+	if (slept && written &&
+	    ring->port.view.capacity - (at->tail - at->head) >= semshare_ring_footprint(0))
 		hints |= SEMSHARE_HINT_SPACE;
 	return hints;
 }
@@ -228,18 +220,17 @@ static int ring_put(struct semshare_ring *ring, const struct semshare_ring_entry
 {
 	ktime_t deadline = ring_deadline(timeout);
 	bool waits = deadline != SEMSHARE_DEADLINE_NOW;
-	struct semshare_ring_cursors at;
+	struct semshare_sysv_cursors at;
 	const unsigned int semaphore = SEMSHARE_SEM_SPACE;
 	unsigned int fruitless = 0;
 	bool hinted = false;	/* took a hint, so somebody else did not get it */
 	bool slept = false;
-	int written;
-	u64 bytes;
-	int err;
+	size_t written;
+	int err, left;
 
 	if (!count)
 		return -EINVAL;
-	if (entries[0].size > ring->view.max_payload)
+	if (entries[0].size > ring->port.view.max_payload)
 		return -EMSGSIZE;
 	count = min_t(unsigned int, count, RING_BATCH_MAX);
 	for (;;) {
@@ -249,18 +240,23 @@ static int ring_put(struct semshare_ring *ring, const struct semshare_ring_entry
 				semshare_lock_hint(&ring->lock, semaphore);
 			return err;
 		}
-		if (semshare_ring_look(&ring->view, &at))
+		if (semshare_sysv_look(&ring->port.view, &at))
 			return ring_lies(ring, false);
-		written = ring_write(ring, &at, entries, count, &bytes);
-		if (written > 0) {
-			semshare_ring_publish(&ring->view, &at, written, bytes);
-			trace_ring_put(ring->area->name, written, bytes, at.head, at.tail);
-		}
-		err = ring_leave(ring, ring_hints_of_put(ring, &at, written, slept, waits));
+		err = semshare_sysv_put_all(&ring->port.view, &at, entries, count,
+					    ktime_get_mono_fast_ns(), &written);
+		if (err == -EPROTO)
+			return ring_lies(ring, false);
+		if (written)
+			trace_ring_put(ring->area->name, written, ring_bytes(entries, written),
+				       at.head, at.tail);
+		left = ring_leave(ring, ring_hints_of_put(ring, &at, written, slept,
+							  waits && err == -EAGAIN));
 		/* What is committed is: what happened since is for the next call to tell. */
 		if (written)
 			return written;
-		if (err)
+		if (left)
+			return left;
+		if (err != -EAGAIN)
 			return err;
 		err = ring_sleep(ring, semaphore, deadline, &fruitless, &hinted);
 		if (err)
@@ -283,10 +279,11 @@ static int ring_put(struct semshare_ring *ring, const struct semshare_ring_entry
  * Context: process context, sleeps, even with a timeout of 0 for an instant.
  * Return: how many were put, 1 to @count, or
  * -EAGAIN (@timeout is 0: locked, or no space), -ETIMEDOUT, -EINTR (signal or
- * kthread_stop()), -EMSGSIZE (the first can never fit), -EINVAL (@count is 0),
- * -EPROTO (the ring is broken), -EIDRM (its set is gone), -EDEADLK (called
- * between semshare_ring_lock() and semshare_ring_unlock()), -EOPNOTSUPP (called
- * where sleeping is not allowed).
+ * kthread_stop()), -ENOBUFS (no space for the first, and the ring's policy is to
+ * refuse: all are dropped, and counted), -EMSGSIZE (the first can never fit),
+ * -EINVAL (@count is 0), -EPROTO (the ring is broken), -EIDRM (its set is gone),
+ * -EDEADLK (called between semshare_ring_lock() and semshare_ring_unlock()),
+ * -EOPNOTSUPP (called where sleeping is not allowed).
  */
 int semshare_ring_put_batch(struct semshare_ring *ring,
 			    const struct semshare_ring_entry *entries,
@@ -313,14 +310,14 @@ int semshare_ring_put(struct semshare_ring *ring, u32 type, const void *payload,
 		      size_t size, long timeout)
 {
 	struct semshare_ring_entry entry = {
-		.payload = (void *)payload,
+		.payload = payload,
 		.type = type,
 	};
 	int err;
 
 	if (!semshare_may_sleep(_RET_IP_))
 		return -EOPNOTSUPP;
-	if (size > ring->view.max_payload)
+	if (size > ring->port.view.max_payload)
 		return -EMSGSIZE;
 	entry.size = size;
 	err = ring_put(ring, &entry, 1, timeout);
@@ -334,7 +331,7 @@ EXPORT_SYMBOL_GPL(semshare_ring_put);
  * Copy what is there and fits. Returns how many, -EMSGSIZE if the first does not
  * fit into @buffer, -EPROTO if there is something that is no record.
  */
-static int ring_read(struct semshare_ring *ring, struct semshare_ring_cursors *at,
+static int ring_read(struct semshare_ring *ring, struct semshare_sysv_cursors *at,
 		     struct semshare_ring_entry *entries, unsigned int count,
 		     void *buffer, size_t size, u64 *bytes)
 {
@@ -345,14 +342,14 @@ static int ring_read(struct semshare_ring *ring, struct semshare_ring_cursors *a
 
 	*bytes = 0;
 	for (n = 0; n < count; n++) {
-		err = semshare_ring_peek(&ring->view, at, &record);
+		err = semshare_sysv_peek(&ring->port.view, at, &record);
 		if (err)
 			break;
 		if (record.size > size - used) {
 			err = -EMSGSIZE;
 			break;
 		}
-		semshare_ring_read(&ring->view, at, &record, buffer + used);
+		semshare_sysv_read(&ring->port.view, at, &record, buffer + used);
 		entries[n].payload = buffer + used;
 		entries[n].size = record.size;
 		entries[n].type = record.type;
@@ -367,10 +364,10 @@ static int ring_read(struct semshare_ring *ring, struct semshare_ring_cursors *a
 
 /* Whom a consumer wakes: as a producer, with the sides exchanged. */
 static unsigned int ring_hints_of_get(struct semshare_ring *ring,
-				      const struct semshare_ring_cursors *at, int read,
+				      const struct semshare_sysv_cursors *at, int read,
 				      bool slept, bool waits)
 {
-	struct semshare_ring_control *control = ring->view.control;
+	struct semshare_ring_control *control = ring->port.view.control;
 	unsigned int hints = 0;
 
 	if (read > 0 && semshare_load(&control->need_space)) {
@@ -389,7 +386,7 @@ static int ring_get(struct semshare_ring *ring, struct semshare_ring_entry *entr
 {
 	ktime_t deadline = ring_deadline(timeout);
 	bool waits = deadline != SEMSHARE_DEADLINE_NOW;
-	struct semshare_ring_cursors at;
+	struct semshare_sysv_cursors at;
 	const unsigned int semaphore = SEMSHARE_SEM_DATA;
 	unsigned int fruitless = 0;
 	bool hinted = false;
@@ -408,13 +405,13 @@ static int ring_get(struct semshare_ring *ring, struct semshare_ring_entry *entr
 				semshare_lock_hint(&ring->lock, semaphore);
 			return err;
 		}
-		if (semshare_ring_look(&ring->view, &at))
+		if (semshare_sysv_look(&ring->port.view, &at))
 			return ring_lies(ring, true);
 		read = ring_read(ring, &at, entries, count, buffer, size, &bytes);
 		if (read == -EPROTO)
 			return ring_lies(ring, true);
 		if (read > 0) {
-			semshare_ring_consume(&ring->view, &at, read);
+			semshare_sysv_consume(&ring->port.view, &at, read);
 			trace_ring_get(ring->area->name, read, bytes, at.head, at.tail);
 		}
 		err = ring_leave(ring, ring_hints_of_get(ring, &at, read, slept, waits));
@@ -567,7 +564,7 @@ EXPORT_SYMBOL_GPL(semshare_ring_statistics);
  */
 u64 semshare_ring_capacity(struct semshare_ring *ring)
 {
-	return ring->view.capacity;
+	return ring->port.view.capacity;
 }
 EXPORT_SYMBOL_GPL(semshare_ring_capacity);
 
@@ -577,24 +574,28 @@ EXPORT_SYMBOL_GPL(semshare_ring_capacity);
 static int ring_share(struct semshare_ring *ring)
 {
 	struct semshare_ring_shared *shared = &ring->area->ring;
-	struct semshare_ring_view *view = &ring->view;
+	struct semshare_ring_view *view = &ring->port.view;
 	int err;
 
 	lockdep_assert_held(&ring->area->mutex);
 	if (shared->broken)
 		return -EPROTO;
 	if (!shared->ready) {
-		err = semshare_ring_check(view, ring->area->data, ring->area->size);
+		err = semshare_ring_check(&ring->port, ring->area->data, ring->area->size);
 		if (err)
 			return err;
+		if (!ring->port.variant->locked)
+			return -EOPNOTSUPP;
 		shared->capacity = view->capacity;
 		shared->max_payload = view->max_payload;
+		shared->policy = view->policy;
 		shared->ready = true;
 	}
 	view->control = ring->area->data;
 	view->data = ring->area->data + SEMSHARE_RING_CONTROL_SIZE;
 	view->capacity = shared->capacity;
 	view->max_payload = shared->max_payload;
+	view->policy = shared->policy;
 	ring->lock.state = &view->control->lock;
 	return 0;
 }
@@ -701,20 +702,19 @@ static int ring_make_set(struct semshare_area *area, umode_t mode)
 /**
  * semshare_ring_create - make a ring in an area, with a set of its own
  * @area: an area made by the caller, in its own IPC namespace
- * @capacity: bytes of records: a power of two from SEMSHARE_RING_MIN_CAPACITY
- *	to SEMSHARE_RING_MAX_CAPACITY that fits, with the control page, into @area
+ * @params: what it is to be; it has to fit, with the control page, into @area
  * @mode: permission bits of the set
  *
  * The set has the key of the area's name and goes with the area.  The ring is
  * formatted last: who sees it can use it.
  *
  * Context: process context, sleeps.
- * Return: a handle, or -EINVAL (capacity or mode), -EEXIST (a ring in the area,
+ * Return: a handle, or -EINVAL (@params, @mode), -EEXIST (a ring in the area,
  * or a set with its key, exists already), -EXDEV (not the caller's namespace),
  * and what semget(), semshare_area_bind() and semshare_ring_open() answer.
  */
-struct semshare_ring *semshare_ring_create(struct semshare_area *area, u64 capacity,
-					   umode_t mode)
+struct semshare_ring *semshare_ring_create(struct semshare_area *area,
+					   const struct semshare_ring_params *params, umode_t mode)
 {
 	struct semshare_ring_control *control = area->data;
 	struct semshare_ring_shared *shared = &area->ring;
@@ -723,9 +723,9 @@ struct semshare_ring *semshare_ring_create(struct semshare_area *area, u64 capac
 
 	if (!semshare_may_sleep(_RET_IP_))
 		return ERR_PTR(-EOPNOTSUPP);
-	if (!semshare_ring_capacity_valid(capacity) || mode & ~0666 ||
+	if (!semshare_ring_params_payload(params) || mode & ~0666 ||
 	    area->size < SEMSHARE_RING_CONTROL_SIZE ||
-	    capacity > area->size - SEMSHARE_RING_CONTROL_SIZE)
+	    params->capacity > area->size - SEMSHARE_RING_CONTROL_SIZE)
 		return ERR_PTR(-EINVAL);
 	if (semshare_load_acquire(&control->magic))
 		return ERR_PTR(-EEXIST);
@@ -737,11 +737,12 @@ struct semshare_ring *semshare_ring_create(struct semshare_area *area, u64 capac
 	err = shared->ready ? -EEXIST : 0;
 	if (!err) {
 		memset(control, 0, sizeof(*control));
-		err = semshare_ring_format(control, capacity, semid, area->key, area->name);
+		err = semshare_ring_format(control, params, semid, area->key, area->name);
 	}
 	if (!err) {
-		shared->capacity = capacity;
-		shared->max_payload = semshare_ring_max_payload(capacity);
+		shared->capacity = params->capacity;
+		shared->max_payload = semshare_ring_max_payload(params->capacity);
+		shared->policy = params->policy;
 		shared->ready = true;
 	}
 	mutex_unlock(&area->mutex);
@@ -780,7 +781,7 @@ void semshare_ring_destroy(struct semshare_ring *ring)
 	struct semshare_area *area = ring->area;
 
 	WRITE_ONCE(area->ring.broken, true);
-	WRITE_ONCE(ring->view.control->state, SEMSHARE_RING_BROKEN);
+	WRITE_ONCE(ring->port.view.control->state, SEMSHARE_RING_BROKEN);
 	mutex_lock(&area->mutex);
 	if (area->bind_flags & SEMSHARE_BIND_OWN) {
 		semshare_sem_remove(area->ns, area->semid, &area->facts);

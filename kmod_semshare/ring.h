@@ -3,7 +3,7 @@
 #ifndef SEMSHARE_RING_H
 #define SEMSHARE_RING_H
 
-#include <semshare/core/ring.h>
+#include <semshare/core/variants.h>
 #include <semshare/kapi.h>
 
 #include "area.h"
@@ -12,14 +12,14 @@
 /**
  * struct semshare_ring - a handle: one thread at a time
  * @area: the area, with a reference
- * @view: the ring, its geometry from @area->ring
+ * @port: the ring, its geometry from @area->ring
  * @lock: how it is locked; unused in an unlocked handle
  * @flags: SEMSHARE_RING_OPEN_*
  * @held: between semshare_ring_lock() and semshare_ring_unlock()
  */
 struct semshare_ring {
 	struct semshare_area *area;
-	struct semshare_ring_view view;
+	struct semshare_ring_port port;
 	struct semshare_lock lock;
 	u32 flags;
 	bool held;

@@ -19,6 +19,7 @@ from semshare.errors import (
     OwnerDiedWarning,
     Removed,
     RingBroken,
+    RoleTaken,
     Timeout,
     WouldBlock,
 )
@@ -70,5 +71,6 @@ __all__ = [
     "HolderDead",
     "LockBroken",
     "RingBroken",
+    "RoleTaken",
     "AbiMismatch",
 ]

@@ -21,7 +21,7 @@ INCLUDE = TOP / "kmod_semshare" / "include"
 UAPI = sorted((INCLUDE / "uapi" / "semshare").glob("*.h"), key=lambda path: (path.name != "abi.h", path.name))
 # What `semshare exec` shares with the library that it loads into programs.
 PRELOAD = TOP / "semshare" / "preload" / "counters.h"
-CORE = [INCLUDE / "semshare" / "core" / name for name in ("key.h", "histogram.h", "ring.h")]
+CORE = [INCLUDE / "semshare" / "core" / name for name in ("key.h", "histogram.h", "ring.h", "variants.h")]
 
 # Functions of the core headers that Python calls; those that work on a ring's memory are called by semshare._native.
 FUNCTIONS = (
@@ -32,6 +32,7 @@ FUNCTIONS = (
     "semshare_ring_footprint",
     "semshare_ring_max_payload",
     "semshare_ring_capacity_valid",
+    "semshare_ring_params_payload",
     "semshare_ring_format",
 )
 

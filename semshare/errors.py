@@ -110,6 +110,10 @@ class RingBroken(Error):
     """A ring's words make no sense any more (EPROTO). It stays so: make a new one."""
 
 
+class RoleTaken(Error):
+    """Only one party can put into this ring, or get from it, and there is one already (EALREADY)."""
+
+
 class AbiMismatch(Error):
     """The other side speaks another version of the ABI (EPROTO)."""
 

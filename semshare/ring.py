@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from semshare import names
 from semshare._abi import ffi, lib
-from semshare._native import RingCore
+from semshare._native import RING_VARIANTS, RingCore
 from semshare.area import Area
 from semshare.errors import (
     Empty,
@@ -23,6 +23,7 @@ from semshare.errors import (
     NotFound,
     Removed,
     RingBroken,
+    RoleTaken,
     Timeout,
     failure,
 )
@@ -31,11 +32,36 @@ from semshare.semaphore_set import SemaphoreSet
 
 CONTROL_SIZE: int = lib.SEMSHARE_RING_CONTROL_SIZE
 LOCK_OFFSET: int = ffi.offsetof("struct semshare_ring_control", "lock")
-NSEMS: int = lib.SEMSHARE_RING_NSEMS
-
 # An area is there an instant before its ring is. Who finds it so waits so long.
 FORMAT_LIMIT = 2.0
 POLL = 0.001
+
+#: What a put does that finds no space, in the order of the ABI's numbers.
+POLICIES = ("wait", "refuse", "overwrite")
+#: Why a record was dropped, likewise.
+CAUSES = ("refused", "overwritten", "abandoned")
+
+
+class Variant(NamedTuple):
+    """A variant of the ring: how its parties keep out of each other's way."""
+
+    name: str
+    number: int
+    semaphores: int
+    """How many its set has."""
+    locked: bool
+    """Whether its parties take a lock, the ring's."""
+    roles: int
+    policies: int
+    """A bit for each of POLICIES that it can."""
+
+    def can(self, policy: str) -> bool:
+        """Whether there can be such a ring with this policy."""
+        return bool(self.policies >> POLICIES.index(policy) & 1)
+
+
+#: The variants there are, by name.
+VARIANTS = {each[0]: Variant(*each) for each in RING_VARIANTS}
 
 
 class Record(NamedTuple):
@@ -46,6 +72,10 @@ class Record(NamedTuple):
     """The number that its producer gave it."""
     position: int
     """Where it stood: bytes since the ring was made. Never the same twice."""
+    sequence: int
+    """Counts the records that were put. A number that is missing is that of a record that was dropped."""
+    time_ns: int
+    """When it was put, as time.monotonic_ns() tells it."""
 
 
 class RingState(NamedTuple):
@@ -58,8 +88,9 @@ class RingState(NamedTuple):
     """Position behind the newest."""
     puts: int
     """Records put so far. A producer killed at the wrong instant is not counted: head and tail are the truth."""
-    gets: int
-    put_bytes: int
+    gets: int | None
+    """Records taken so far, and bytes of payload put: None where nobody counts them."""
+    put_bytes: int | None
     repairs: int
     """Times an owner was found dead inside."""
     broken: bool
@@ -68,6 +99,10 @@ class RingState(NamedTuple):
     semid: int
     key: int
     name: str
+    variant: str
+    policy: str
+    drops: dict[str, int]
+    """Records that were dropped, for each of CAUSES."""
 
     @property
     def used(self) -> int:
@@ -94,13 +129,26 @@ def look(buffer: Any) -> RingState | None:
         ffi.buffer(control)[:] = bytes(view[:CONTROL_SIZE])
     if control.magic != lib.SEMSHARE_RING_MAGIC or control.abi_version != lib.SEMSHARE_ABI_VERSION:
         return None
+    variant = next((each.name for each in VARIANTS.values() if each.number == control.variant), str(control.variant))
+    head, tail, puts, gets, put_bytes = control.head, control.tail, control.puts, control.gets, control.put_bytes
+    if control.variant == lib.SEMSHARE_RING_SPSC:
+        words = ffi.cast("struct semshare_spsc_words *", control.words)
+        head, tail, puts = words.head, words.tail, words.sequence - sum(control.drops)
+        gets = put_bytes = None
+    elif control.variant == lib.SEMSHARE_RING_MPSC:
+        words = ffi.cast("struct semshare_mpsc_words *", control.words)
+        slot = control.max_payload + ffi.sizeof("struct semshare_slot")
+        head, tail, puts = words.head * slot, words.tail * slot, words.tail - words.abandoned
+        control.drops[lib.SEMSHARE_DROP_REFUSED] = words.drops
+        control.drops[lib.SEMSHARE_DROP_ABANDONED] = words.abandoned
+        gets = put_bytes = None
     return RingState(
         control.capacity,
-        control.head,
-        control.tail,
-        control.puts,
-        control.gets,
-        control.put_bytes,
+        head,
+        tail,
+        puts,
+        gets,
+        put_bytes,
         control.repairs,
         control.state != lib.SEMSHARE_RING_OK,
         bool(control.need_data),
@@ -108,6 +156,9 @@ def look(buffer: Any) -> RingState | None:
         control.semid,
         control.key,
         names.text_of(bytes(ffi.buffer(control.name))),
+        variant,
+        POLICIES[control.policy] if control.policy < len(POLICIES) else str(control.policy),
+        dict(zip(CAUSES, control.drops)),
     )
 
 
@@ -127,7 +178,16 @@ class Ring(RingCore):
         create: True: make it; fail if there is one. False: attach it; fail if there is none. None: attach it if there
             is one, else make it.
         mode: permission bits of a new ring's area and set.
+        max_payload: of a new ring of variant "mpsc", whose records have places of one size: a multiple of 64, up to a
+            quarter of the ring; 0: 192. Of others it is a quarter of the ring.
         area_extra: bytes of a new ring's area behind the ring, for whatever its users like.
+        variant: of a new ring. "sysv": any number of producers and consumers, kernel threads and plain programs among
+            them, around a lock; "spsc": one producer and one consumer, without a lock: the first who puts, and the
+            first who gets, until it closes its ring, or ends; "mpsc": any number of producers and one such consumer,
+            without a lock. A producer that is stopped over a record for a second, or killed, is passed over.
+        policy: of a new ring: what a put does that finds no space. "wait": it waits, as long as it may; "refuse": the
+            record is dropped, and Full raised; "overwrite": the oldest records are dropped. What is dropped is counted
+            in state().drops, and leaves a gap in the sequence of the records.
         backend: as of Area.
         locked: False: an experiment, in which no call takes the lock. Records are then lost and torn, as soon as two
             processes use the ring at once; each call looks for a record, or space, every 100 microseconds. What makes
@@ -147,6 +207,9 @@ class Ring(RingCore):
         *,
         create: bool | None = None,
         mode: int = 0o600,
+        variant: str = "sysv",
+        policy: str = "wait",
+        max_payload: int = 0,
         area_extra: int = 0,
         backend: str | None = None,
         locked: bool = True,
@@ -161,6 +224,14 @@ class Ring(RingCore):
                 )
             if area_extra < 0:
                 raise ValueError(f"ring {name!r}: {area_extra} bytes behind it; give 0 or more")
+            if variant not in VARIANTS:
+                raise ValueError(f"ring {name!r}: no variant {variant!r}; there are {', '.join(VARIANTS)}")
+            if policy not in POLICIES:
+                raise ValueError(f"ring {name!r}: no policy {policy!r}; there are {', '.join(POLICIES)}")
+            self._check_payload(size, variant, max_payload)
+            if not VARIANTS[variant].can(policy):
+                can = ", ".join(filter(VARIANTS[variant].can, POLICIES))
+                raise ValueError(f"ring {name!r}: a ring of variant {variant!r} cannot {policy}; it can {can}")
         while True:
             if create is not True:
                 try:
@@ -175,7 +246,7 @@ class Ring(RingCore):
                 if create is True:
                     raise
             else:
-                self._make(size, mode)
+                self._make(size, VARIANTS[variant], POLICIES.index(policy), max_payload, mode)
                 break
         try:
             self._attach()
@@ -190,12 +261,26 @@ class Ring(RingCore):
         size: int = 1 << 20,
         *,
         mode: int = 0o600,
+        variant: str = "sysv",
+        policy: str = "wait",
+        max_payload: int = 0,
         area_extra: int = 0,
         backend: str | None = None,
         locked: bool = True,
     ) -> Ring:
         """Make a ring: Ring(create=True)."""
-        return cls(name, size, create=True, mode=mode, area_extra=area_extra, backend=backend, locked=locked)
+        return cls(
+            name,
+            size,
+            create=True,
+            mode=mode,
+            variant=variant,
+            policy=policy,
+            max_payload=max_payload,
+            area_extra=area_extra,
+            backend=backend,
+            locked=locked,
+        )
 
     @classmethod
     def attach(cls, name: str, *, backend: str | None = None, locked: bool = True) -> Ring:
@@ -221,24 +306,33 @@ class Ring(RingCore):
 
     # ------------------------------------------------------------------------------------------------------- making
 
-    def _make(self, capacity: int, mode: int) -> None:
+    def _check_payload(self, capacity: int, variant: str, max_payload: int) -> None:
+        params = (capacity, VARIANTS[variant].number, lib.SEMSHARE_RING_WAIT, max(0, max_payload) & 0xFFFFFFFF, 0)
+        if max_payload < 0 or not lib.semshare_ring_params_payload(ffi.new("struct semshare_ring_params *", params)):
+            raise ValueError(
+                f"ring {self.name!r}: max_payload {max_payload}; a ring of variant 'mpsc' takes a multiple of 64, up "
+                f"to {capacity // 4} for {capacity} bytes; others have no choice, give 0"
+            )
+
+    def _make(self, capacity: int, variant: Variant, policy: int, max_payload: int, mode: int) -> None:
         """Make the set and the ring in a fresh area.
 
         The area's name is ours already, so nobody else makes this ring. Each step leaves what the next who makes it can
         clear away: the set belongs to the area as soon as it is bound, and one that was never operated on to nobody.
         """
         try:
-            semaphores = self._make_set(mode)
+            semaphores = self._make_set(variant.semaphores, mode)
             try:
                 self.area.bind(semaphores.semid, own=True)
             except BaseException:
                 with contextlib.suppress(Error):
                     semaphores.remove()
                 raise
-            semaphores.operate([(lib.SEMSHARE_SEM_MUTEX, 1)])
+            free = [lib.SEMSHARE_SEM_MUTEX, *range(lib.SEMSHARE_SEM_PRODUCER, variant.semaphores)]
+            semaphores.operate([(number, 1) for number in free])
             error = lib.semshare_ring_format(
                 ffi.cast("struct semshare_ring_control *", ffi.from_buffer(self.area.buffer, require_writable=True)),
-                capacity,
+                ffi.new("struct semshare_ring_params *", (capacity, variant.number, policy, max_payload, 0)),
                 semaphores.semid,
                 semaphores.key,
                 names.padded(self.name),
@@ -250,18 +344,18 @@ class Ring(RingCore):
             self.area.close()
             raise
 
-    def _make_set(self, mode: int) -> SemaphoreSet:
+    def _make_set(self, count: int, mode: int) -> SemaphoreSet:
         key = names.key_of(self.name)
         for _ in range(2):
             try:
-                return SemaphoreSet(key, count=NSEMS, create=True, exclusive=True, mode=mode & 0o666)
+                return SemaphoreSet(key, count=count, create=True, exclusive=True, mode=mode & 0o666)
             except NameExists:
                 try:
                     there = SemaphoreSet(key)
                     state = there.stat()
                 except (NotFound, Removed):
                     continue
-                if state.semaphores == NSEMS and not state.last_operation and not any(there.values()):
+                if state.semaphores == count and not state.last_operation and not any(there.values()):
                     # Of a maker who was killed between these lines: it had the area's name, which is ours now.
                     there.remove()
                     continue
@@ -282,6 +376,8 @@ class Ring(RingCore):
                 self._verify(state)
                 self.lock = Lock._of_ring(self.name, state.key, state.semid, self.area._mapping, LOCK_OFFSET)
                 self.semid = state.semid
+                if not self.locked and not VARIANTS[state.variant].locked:
+                    raise ValueError(f"ring {self.name!r}: one of variant {state.variant!r} has no lock to do without")
                 code = self._open(self.lock, self.area._mapping, self.locked)
                 if code == 0:
                     return
@@ -309,6 +405,7 @@ class Ring(RingCore):
         bound = self.area.info().semid
         suspicious = (
             state.name != self.name
+            or state.variant not in VARIANTS
             or state.key != names.key_of(self.name)
             or (bound is not None and bound != state.semid)
         )
@@ -319,7 +416,7 @@ class Ring(RingCore):
                 raise Removed(
                     errno.EIDRM, f"ring {self.name!r}: its set {state.semid} was removed; make a new ring"
                 ) from error
-            suspicious = (there.key & 0xFFFFFFFF, there.semaphores) != (state.key, NSEMS)
+            suspicious = (there.key & 0xFFFFFFFF, there.semaphores) != (state.key, VARIANTS[state.variant].semaphores)
         if suspicious:
             raise Error(
                 errno.EPROTO,
@@ -330,11 +427,11 @@ class Ring(RingCore):
     # --------------------------------------------------------------------------------------------- records and looks
 
     def get_record(self, blocking: bool = True, timeout: float | None = -1) -> Record:
-        """get(), with the record's type and position."""
+        """get(), with what stands beside the record's payload."""
         return Record(*self._get_record(blocking, timeout))
 
     def get_records(self, most: int, blocking: bool = True, timeout: float | None = -1) -> list[Record]:
-        """get_many(), with the records' types and positions."""
+        """get_many(), with what stands beside the records' payloads."""
         return [Record(*record) for record in self._get_records(most, blocking, timeout)]
 
     def state(self) -> RingState:
@@ -378,6 +475,13 @@ class Ring(RingCore):
             if doing == "put":
                 raise Full(code, f"{self._what}: no space; take records, wait for space, or make a larger ring")
             raise Empty(code, f"{self._what}: no record; wait for one")
+        if code == errno.EALREADY:
+            what = "producer" if doing == "put" else "consumer"
+            raise RoleTaken(
+                code, f"{self._what}: there is a {what} already, and can be one only; it has to end, or close its ring"
+            )
+        if code == errno.ENOBUFS:
+            raise Full(code, f"{self._what}: no space; the record was dropped, as is this ring's policy, and counted")
         if code == errno.ETIMEDOUT:
             if doing == "put":
                 raise FullTimeout(code, f"{self._what}: no space within the time; does anybody take records?")

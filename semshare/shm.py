@@ -575,7 +575,8 @@ def _unbound_set(info: AreaInfo) -> semaphore_set.SemaphoreSet | None:
         state = found.stat()
     except Error:
         return None
-    return found if state.semaphores == lib.SEMSHARE_RING_NSEMS and not state.last_operation else None
+    ours = state.semaphores in (lib.SEMSHARE_RING_NSEMS, lib.SEMSHARE_RING_ROLE_NSEMS)
+    return found if ours and not state.last_operation else None
 
 
 def _stale_locks(only: Collection[str] | None, dry_run: bool) -> Iterator[tuple[str, str]]:

@@ -38,17 +38,18 @@ import sysv_ipc
 # control_size, semid, key, nsems, flags. "@": this machine's byte order and alignment, as the C structure has them.
 CONTROL = struct.Struct("@IIIIQIIiIII")
 MAGIC = 0x47525353
-ABI_VERSION = 1
+ABI_VERSION = 2
 CONTROL_SIZE = 4096  # the records start here
 
 # Words of the control page, as places in an array of 8-byte or of 4-byte words.
 HEAD, TAIL = 128 // 8, 136 // 8
-PUTS, PUT_BYTES, REPAIRS, DEATHS = 160 // 8, 176 // 8, 184 // 8, 88 // 8
+PUTS, PUT_BYTES, REPAIRS, DEATHS, SEQUENCE = 160 // 8, 176 // 8, 184 // 8, 88 // 8, 256 // 8
 EPOCH, NEED_DATA, NEED_SPACE, STATE = 64 // 4, 144 // 4, 148 // 4, 152 // 4
 
-# struct semshare_record, which stands before each payload: size, type, position. Records start at multiples of 16.
-RECORD = struct.Struct("@IIQ")
-ALIGN = 16
+# struct semshare_record, which stands before each payload: size, type, position, sequence, time_ns. Records start at
+# multiples of its size, 32.
+RECORD = struct.Struct("@IIQQQ")
+ALIGN = RECORD.size
 
 # struct semshare_demo_record, our payload: a checksum of all that follows it, producer, sequence, time_ns; and a
 # pattern behind it.
@@ -77,7 +78,7 @@ else:
 
 magic, abi_version, features, variant, capacity, max_payload, control_size, semid, key, nsems, flags = control
 if (magic, abi_version, features, variant, control_size) != (MAGIC, ABI_VERSION, 0, 1, CONTROL_SIZE):
-    raise SystemExit("plain_producer: no ring of ABI version 1 here; give the area of a running ring")
+    raise SystemExit("plain_producer: no ring of ABI version 2 here; give the area of a running ring")
 if DEMO.size + longest_pattern > max_payload:
     raise SystemExit(f"plain_producer: a record of this ring holds {max_payload} bytes; ask for a shorter pattern")
 
@@ -198,12 +199,15 @@ def put(data: bytes) -> bool:
     if fits:
         # Header and payload first …
         at = CONTROL_SIZE + tail % capacity
-        RECORD.pack_into(area, at, len(data), DEMO_RECORD_TYPE, tail)
+        sequence = words[SEQUENCE]
+        RECORD.pack_into(area, at, len(data), DEMO_RECORD_TYPE, tail, sequence, now_ns())
         start = (tail + RECORD.size) % capacity
         split = min(len(data), capacity - start)  # the payload may go on at the ring's beginning
         area[CONTROL_SIZE + start : CONTROL_SIZE + start + split] = data[:split]
         area[CONTROL_SIZE : CONTROL_SIZE + len(data) - split] = data[split:]
-        # … and the tail last: this one store commits the record. Killed before it, we wrote into free space.
+        # … and the tail last: this one store commits the record. Killed before it, we wrote into free space, and all
+        # that is seen of it is a number that is missing.
+        words[SEQUENCE] = sequence + 1
         words[TAIL] = tail + footprint
         words[PUTS] += 1
         words[PUT_BYTES] += len(data)

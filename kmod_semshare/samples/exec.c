@@ -236,6 +236,10 @@ static int make_queues(void)
 
 static int make_ring(void)
 {
+	const struct semshare_ring_params params = {
+		.capacity = ring_bytes,
+		.variant = SEMSHARE_RING_SYSV,
+	};
 	struct ipc_namespace *ns = semshare_ipc_ns_get();
 	struct semshare_area *area;
 	int err;
@@ -251,7 +255,7 @@ static int make_ring(void)
 			       SEMSHARE_EXEC_AREA, SEMSHARE_EXEC_AREA);
 		goto out;
 	}
-	ring = semshare_ring_create(area, ring_bytes, mode);
+	ring = semshare_ring_create(area, &params, mode);
 	err = PTR_ERR_OR_ZERO(ring);
 	if (err == -EEXIST)
 		pr_err("there is a set with the key of area %s already: ipcrm -S 0x%08x\n",

@@ -112,6 +112,10 @@ static int run_thread(struct bench *bench)
 
 static int run_with_ring(struct bench *bench)
 {
+	const struct semshare_ring_params params = {
+		.capacity = SEMSHARE_RING_MIN_CAPACITY,
+		.variant = SEMSHARE_RING_SYSV,
+	};
 	struct semshare_area *area;
 	char name[SEMSHARE_NAME_SIZE] = {};
 	int error;
@@ -121,7 +125,7 @@ static int run_with_ring(struct bench *bench)
 				    SEMSHARE_RING_CONTROL_SIZE + SEMSHARE_RING_MIN_CAPACITY, 0600);
 	if (IS_ERR(area))
 		return PTR_ERR(area);
-	bench->ring = semshare_ring_create(area, SEMSHARE_RING_MIN_CAPACITY, 0600);
+	bench->ring = semshare_ring_create(area, &params, 0600);
 	if (IS_ERR(bench->ring)) {
 		error = PTR_ERR(bench->ring);
 		semshare_area_unlink(bench->ns, name);

@@ -48,10 +48,17 @@ static long ioctl_open(struct ring_test *test, void __user *argument)
 	if (IS_ERR(area))
 		return PTR_ERR(area);
 	test_begin(open.context);
-	if (open.capacity)
-		ring = semshare_ring_create(area, open.capacity, open.mode);
-	else
+	if (open.capacity) {
+		struct semshare_ring_params params = {
+			.capacity = open.capacity,
+			.variant = SEMSHARE_RING_SYSV,
+			.policy = open.policy,
+		};
+
+		ring = semshare_ring_create(area, &params, open.mode);
+	} else {
 		ring = semshare_ring_open(area, open.flags);
+	}
 	test_end(open.context);
 	semshare_area_put(area);
 	if (IS_ERR(ring))

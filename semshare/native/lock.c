@@ -4,7 +4,7 @@
 #include <sys/ipc.h>
 #include <sys/sem.h>
 
-#include <semshare/core/ring.h>
+#include <semshare/core/variants.h>
 
 #include "clock.h"
 
@@ -159,10 +159,11 @@ static PyObject *fail(LockCore *self, int error, const char *doing)
 static bool see_to_death(LockCore *self)
 {
 	const struct semshare_owner *dead = &self->holding.dead;
-	struct semshare_ring_view view;
+	struct semshare_ring_port port;
 	PyObject *type, *value, *traceback;
 
-	if (self->ring && !semshare_ring_check(&view, self->ring, self->ring_size) && semshare_ring_repair(&view))
+	if (self->ring && !semshare_ring_check(&port, self->ring, self->ring_size) && port.variant->locked &&
+	    semshare_sysv_repair(&port.view))
 		semshare_store(&self->ring->state, SEMSHARE_RING_BROKEN);
 	self->owner_died = PyObject_CallMethod((PyObject *)self, "_owner_died", "IIIK", dead->kind, dead->pid,
 					       dead->tid, (unsigned long long)dead->start);

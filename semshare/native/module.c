@@ -57,7 +57,8 @@ PyMODINIT_FUNC PyInit__native(void)
 	Py_INCREF(&Mapping_Type);
 	if (PyModule_AddObject(self, "LockCore", (PyObject *)&LockCore_Type) ||
 	    PyModule_AddObject(self, "RingCore", (PyObject *)&RingCore_Type) ||
-	    PyModule_AddObject(self, "Mapping", (PyObject *)&Mapping_Type)) {
+	    PyModule_AddObject(self, "Mapping", (PyObject *)&Mapping_Type) ||
+	    PyModule_AddObject(self, "RING_VARIANTS", ring_variants())) {
 		Py_DECREF(self);
 		return NULL;
 	}

@@ -38,6 +38,7 @@ extern PyTypeObject LockCore_Type;
 extern PyTypeObject RingCore_Type;
 extern PyTypeObject Mapping_Type;
 
+PyObject *ring_variants(void);
 bool lock_held_by_this_thread(int semid);
 int parse_wait(const char *function, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames, int first,
 	       bool *blocking, double *timeout, uint32_t *type);

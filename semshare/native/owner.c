@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -97,6 +98,25 @@ bool owner_process_is_dead(pid_t pid)
 	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
 	stat = read_stat(path, line, sizeof(line));
 	return stat && (stat[0] == 'Z' || stat[0] == 'X') && stat_field(stat, 20) <= 1;
+}
+
+/* When a process started, as in struct semshare_owner; 0 if that cannot be told. */
+__u64 owner_start_of(pid_t pid)
+{
+	char path[32], line[1024];
+	const char *stat;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	stat = read_stat(path, line, sizeof(line));
+	return stat ? stat_field(stat, 22) : 0;
+}
+
+/* The pid namespace of this process, by its inode's number; 0 if that cannot be told.  Pids of others say nothing here. */
+__u32 owner_pid_ns(void)
+{
+	struct stat there;
+
+	return stat("/proc/self/ns/pid", &there) ? 0 : (__u32)there.st_ino;
 }
 
 /* Processors that this thread may run on. */

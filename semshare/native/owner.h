@@ -13,6 +13,8 @@ extern unsigned int owner_generation;
 int owner_setup(void);
 const struct semshare_owner *owner_self(void);
 bool owner_process_is_dead(pid_t pid);
+__u64 owner_start_of(pid_t pid);
+__u32 owner_pid_ns(void);
 int owner_processors(void);
 
 #endif /* SEMSHARE_NATIVE_OWNER_H */

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * Putting and getting: semshare/core/ring.h between taking and giving the mutex, and sleeping and waking as it says at
- * its end.
+ * Putting and getting: a pass over the ring by the operations of its variant (semshare/core/variants.h), and sleeping
+ * and waking around it. Where the variant has a lock, a pass is made between taking and giving it, and the hints go as
+ * semshare/core/sysv.h says at its end; where it has none, as wait_begins() says.
  *
  * A call is a job.  Its first pass is made with the GIL held, if the mutex can be had by one system call: then nothing
  * of Python runs, but nobody waits either.  Only when there is something to wait for is the GIL released, and then all
@@ -12,11 +13,12 @@
  */
 #include "native.h"
 
+#include <pthread.h>
 #include <sched.h>
 #include <sys/ipc.h>
 #include <sys/sem.h>
 
-#include <semshare/core/ring.h>
+#include <semshare/core/variants.h>
 
 #include "clock.h"
 
@@ -40,19 +42,18 @@ typedef struct {
 	PyObject_HEAD
 	LockCore *lock;			/* counts the waits, and is what ring.lock gives out */
 	struct mutex mutex;
-	struct semshare_ring_view view;
+	struct semshare_ring_port port;
+	pthread_mutex_t sides[2];	/* without the lock: one thread at a time gets, and one puts */
+	unsigned int roles;		/* SEMSHARE_ROLE_* that this object has taken */
+	unsigned int generation;	/* owner_generation when it did */
 	Py_buffer memory;		/* keeps all of that mapped */
 	uint64_t resyncs;		/* without the lock: times the ring made no sense */
 	int users;			/* threads inside with the GIL released */
 	bool locked;
+	bool hinted;			/* not in the experiment without the lock */
 	bool open;
 	volatile bool closing;
 } RingCore;
-
-struct entry {
-	const void *data;
-	Py_ssize_t size;
-};
 
 struct job {
 	bool put;
@@ -62,8 +63,7 @@ struct job {
 	__u64 seen;		/* the other side's cursor, when there was nothing to do */
 
 	/* put */
-	const struct entry *entries;
-	__u32 type;
+	const struct semshare_ring_entry *entries;
 	size_t count;		/* get: most records to take */
 	size_t done;
 
@@ -77,26 +77,16 @@ struct job {
 	unsigned char inline_data[INLINE_BYTES];
 };
 
-/* --------------------------------------------------------- inside the lock */
+/* ------------------------------------------------------- a pass over the ring */
 
-/* Put what fits.  0: all; EAGAIN: some are left. */
-static int write_records(RingCore *self, struct job *job, struct semshare_ring_cursors *at)
+/* Put what fits, or what the ring's policy makes fit.  0: all; EAGAIN: some are left; ENOBUFS: they were dropped. */
+static int write_records(RingCore *self, struct job *job)
 {
-	size_t first = job->done;
-	__u64 bytes = 0;
-	int error = 0;
+	size_t done;
+	int error = -self->port.variant->put(&self->port, job->entries + job->done, job->count - job->done,
+					     (__u64)clock_now(), &done);
 
-	while (job->done < job->count) {
-		const struct entry *entry = &job->entries[job->done];
-
-		error = -semshare_ring_write(&self->view, at, job->type, entry->data, (__u64)entry->size);
-		if (error)
-			break;
-		bytes += (__u64)entry->size;
-		job->done++;
-	}
-	if (job->done > first)
-		semshare_ring_publish(&self->view, at, job->done - first, bytes);
+	job->done += done;
 	return error;
 }
 
@@ -130,34 +120,35 @@ static bool make_room(struct job *job, __u32 payload)
 }
 
 /* Take what is there.  0: one record at least; EAGAIN: none; EPROTO: something that is no record; ENOMEM. */
-static int read_records(RingCore *self, struct job *job, struct semshare_ring_cursors *at)
+static int read_records(RingCore *self, struct job *job)
 {
+	const struct semshare_ring_variant *variant = self->port.variant;
 	struct semshare_record record;
 	int error = 0;
 
 	while (job->done < job->count) {
-		error = -semshare_ring_peek(&self->view, at, &record);
+		error = -variant->peek(&self->port, &record);
 		if (error)
 			break;
 		if (!make_room(job, record.size)) {
 			error = ENOMEM;
 			break;
 		}
-		semshare_ring_read(&self->view, at, &record, job->data + job->data_used);
+		variant->read(&self->port, &record, job->data + job->data_used);
 		job->data_used += record.size;
 		job->records[job->done++] = record;
 	}
 	if (!job->done)
 		return error;
-	semshare_ring_consume(&self->view, at, job->done);
+	variant->consume(&self->port, job->done);
 	return 0;
 }
 
-/* Whom this pass wakes, and what it asks of those who come after it. */
-static unsigned int hints_of(RingCore *self, const struct job *job, const struct semshare_ring_cursors *at, bool moved,
-			     bool sleeps)
+/* Whom this pass wakes, and what it asks of those who come after it.  By the owner of the lock. */
+static unsigned int hints_of(RingCore *self, const struct job *job, bool moved, bool sleeps)
 {
-	struct semshare_ring_control *control = self->view.control;
+	struct semshare_ring_control *control = self->port.view.control;
+	const struct semshare_sysv_cursors *at = &self->port.sysv;
 	__u32 *theirs = job->put ? &control->need_data : &control->need_space;
 	__u32 *ours = job->put ? &control->need_space : &control->need_data;
 	unsigned int hints = 0;
@@ -170,7 +161,7 @@ static unsigned int hints_of(RingCore *self, const struct job *job, const struct
 	/* Having slept on a hint it may have been meant for one behind us as well. */
 	if ((sleeps || job->slept) && !semshare_load(ours))
 		semshare_store(ours, 1);
-	more = job->put ? at->tail - at->head < self->view.capacity : at->head != at->tail;
+	more = job->put ? at->tail - at->head < self->port.view.capacity : at->head != at->tail;
 	if (job->slept && moved && more)
 		hints |= job->put ? HINT_SPACE : HINT_DATA;
 	return hints;
@@ -178,9 +169,9 @@ static unsigned int hints_of(RingCore *self, const struct job *job, const struct
 
 static int lies(RingCore *self, const struct job *job)
 {
-	struct semshare_ring_control *control = self->view.control;
+	struct semshare_ring_control *control = self->port.view.control;
 
-	if (self->locked) {
+	if (self->hinted) {
 		semshare_store(&control->state, SEMSHARE_RING_BROKEN);
 		return EPROTO;
 	}
@@ -193,28 +184,145 @@ static int lies(RingCore *self, const struct job *job)
 	return EAGAIN;
 }
 
-/* One pass over the ring.  @sleeps: if there is nothing to do, the caller will sleep for it. */
-static int pass(RingCore *self, struct job *job, bool died, bool sleeps, unsigned int *hints)
+static int move_records(RingCore *self, struct job *job)
 {
-	struct semshare_ring_control *control = self->view.control;
-	struct semshare_ring_cursors at;
+	int error;
+
+	job->seen = semshare_load(self->port.variant->other(&self->port.view, job->put));
+	error = job->put ? write_records(self, job) : read_records(self, job);
+	return error == EPROTO ? lies(self, job) : error;
+}
+
+/*
+ * One pass over the ring, by the owner of its lock, or by one who does without.  @sleeps: if there is nothing to do, the
+ * caller will sleep for it.
+ */
+static int pass_locked(RingCore *self, struct job *job, bool died, bool sleeps, unsigned int *hints)
+{
 	size_t before = job->done;
 	int error;
 
 	*hints = 0;
 	if (self->locked) {
-		if (died && semshare_ring_repair(&self->view))
+		if (died && semshare_sysv_repair(&self->port.view))
 			return lies(self, job);
-		if (semshare_load(&control->state) != SEMSHARE_RING_OK)
+		if (semshare_load(&self->port.view.control->state) != SEMSHARE_RING_OK)
 			return EPROTO;
 	}
-	if (semshare_ring_look(&self->view, &at))
+	if (self->port.variant->begin(&self->port, job->put))
 		return lies(self, job);
-	error = job->put ? write_records(self, job, &at) : read_records(self, job, &at);
-	if (error == EPROTO)
-		return lies(self, job);
-	job->seen = job->put ? at.head : at.tail;
-	*hints = hints_of(self, job, &at, job->done != before, sleeps && error == EAGAIN);
+	error = move_records(self, job);
+	if (error != EPROTO)
+		*hints = hints_of(self, job, job->done != before, sleeps && error == EAGAIN);
+	return error;
+}
+
+/*
+ * Be the one producer, or consumer, if there can be one only: it is who has taken a semaphore, with SEM_UNDO, so that
+ * the role of a process that dies is free.
+ */
+static int take_role(RingCore *self, const struct job *job)
+{
+	const unsigned int role = job->put ? SEMSHARE_ROLE_PRODUCER : SEMSHARE_ROLE_CONSUMER;
+	struct sembuf take = { job->put ? SEMSHARE_SEM_PRODUCER : SEMSHARE_SEM_CONSUMER, -1, SEM_UNDO | IPC_NOWAIT };
+
+	if (self->roles & role || !(self->port.variant->roles & role))
+		return 0;
+	if (semop(self->mutex.semid, &take, 1))
+		return errno == EAGAIN ? EALREADY : errno;
+	self->roles |= role;
+	return self->port.variant->begin(&self->port, job->put) ? lies(self, job) : 0;
+}
+
+/* Whether a process that began a record is gone; of those of another pid namespace nobody here knows. */
+static int is_known_dead(const struct semshare_mpsc_owner *owner)
+{
+	__u64 start;
+
+	if (!owner->ns || owner->ns != owner_pid_ns())
+		return 0;
+	if (owner_process_is_dead((pid_t)owner->pid))
+		return 1;
+	start = owner_start_of((pid_t)owner->pid);
+	return start && (__u32)start != owner->start;
+}
+
+/*
+ * The child of a fork has no role, and its parent's threads are not there to give up a side.  With the GIL: a call's
+ * first pass is.
+ */
+static void forget_parent(RingCore *self)
+{
+	const struct semshare_owner *owner;
+
+	if (self->generation == owner_generation)
+		return;
+	owner = owner_self();
+	self->port.self.pid = owner->pid;
+	self->port.self.start = (__u32)owner->start;
+	self->port.self.ns = owner_pid_ns();
+	self->port.is_dead = is_known_dead;
+	pthread_mutex_init(&self->sides[0], NULL);
+	pthread_mutex_init(&self->sides[1], NULL);
+	self->roles = 0;
+	self->generation = owner_generation;
+}
+
+static void give_roles(RingCore *self)
+{
+	unsigned int role;
+
+	for (role = SEMSHARE_ROLE_PRODUCER; role <= SEMSHARE_ROLE_CONSUMER; role <<= 1) {
+		struct sembuf give = { role == SEMSHARE_ROLE_PRODUCER ? SEMSHARE_SEM_PRODUCER : SEMSHARE_SEM_CONSUMER, 1,
+				       SEM_UNDO | IPC_NOWAIT };
+
+		/* Where the set is gone, so is the role. */
+		if (self->roles & role && self->generation == owner_generation)
+			(void)semop(self->mutex.semid, &give, 1);
+	}
+	self->roles = 0;
+}
+
+/*
+ * Sleeping and waking without a lock.  Each side writes one word and then reads the other's, with a full barrier between
+ * the two; so one of them at least sees what the other wrote:
+ *
+ *	who will sleep:  need = 1, full barrier, look for something to do, sleep on the hint
+ *	who has moved:   move the cursor, full barrier, is there a need?  need = 0, give the hint
+ *
+ * A hint that was given to one who was killed, or a need that two cleared at once, costs SEMSHARE_RING_RECHECK_MS.
+ */
+static int pass_lockless(RingCore *self, struct job *job, bool sleeps, unsigned int *hints)
+{
+	struct semshare_ring_control *control = self->port.view.control;
+	__u32 *theirs = job->put ? &control->need_data : &control->need_space;
+	__u32 *ours = job->put ? &control->need_space : &control->need_data;
+	size_t before = job->done;
+	int error;
+
+	*hints = 0;
+	if (semshare_load(&control->state) != SEMSHARE_RING_OK)
+		return EPROTO;
+	pthread_mutex_lock(&self->sides[job->put]);
+	error = take_role(self, job);
+	if (!error) {
+		if (sleeps) {
+			semshare_store(ours, 1);
+			semshare_full_barrier();
+		}
+		error = move_records(self, job);
+	}
+	pthread_mutex_unlock(&self->sides[job->put]);
+	if (job->done != before) {
+		semshare_full_barrier();
+		if (semshare_load(theirs)) {
+			semshare_store(theirs, 0);
+			*hints |= job->put ? HINT_DATA : HINT_SPACE;
+		}
+		/* It may have been meant for one behind us as well. */
+		if (job->slept)
+			*hints |= job->put ? HINT_SPACE : HINT_DATA;
+	}
 	return error;
 }
 
@@ -234,7 +342,7 @@ static void give_hint(RingCore *self, unsigned short semaphore)
 /* Give the mutex back, with hints.  0, EPROTO (the ring is broken), EIDRM or EINVAL (no such set any more). */
 static int give_back(RingCore *self, const struct mutex_holding *holding, unsigned int hints)
 {
-	struct semshare_ring_control *control = self->view.control;
+	struct semshare_ring_control *control = self->port.view.control;
 	unsigned short first = hints & HINT_DATA ? SEMSHARE_SEM_DATA : SEMSHARE_SEM_SPACE;
 	struct sembuf ops[] = {
 		{ SEMSHARE_SEM_MUTEX, 1, SEM_UNDO },
@@ -270,12 +378,28 @@ static int give_back(RingCore *self, const struct mutex_holding *holding, unsign
 static int pass_and_give(RingCore *self, struct job *job, const struct mutex_holding *holding, bool sleeps)
 {
 	unsigned int hints;
-	int error = pass(self, job, holding->died, sleeps, &hints);
+	int error = pass_locked(self, job, holding->died, sleeps, &hints);
 	int given = give_back(self, holding, hints);
 
 	/* What was put or taken is: the set's removal is for the next call to tell. */
 	if (given && !(error == 0 && given != EPROTO))
 		return given;
+	return error;
+}
+
+/* A pass that needs no mutex. */
+static int pass_and_hint(RingCore *self, struct job *job, bool sleeps)
+{
+	unsigned int hints;
+	int error;
+
+	if (!self->hinted)
+		return pass_locked(self, job, false, false, &hints);
+	error = pass_lockless(self, job, sleeps, &hints);
+	if (hints & HINT_DATA)
+		give_hint(self, SEMSHARE_SEM_DATA);
+	if (hints & HINT_SPACE)
+		give_hint(self, SEMSHARE_SEM_SPACE);
 	return error;
 }
 
@@ -288,9 +412,8 @@ static int pass_and_give(RingCore *self, struct job *job, const struct mutex_hol
  */
 static bool look(RingCore *self, const struct job *job)
 {
-	const struct semshare_ring_control *control = self->view.control;
-	const __u64 *cursor = job->put ? &control->head : &control->tail;
-	__u64 enough = job->put ? self->view.capacity / FULL_SHARE : 1;
+	const __u64 *cursor = self->port.variant->other(&self->port.view, job->put);
+	__u64 enough = job->put ? self->port.view.capacity / FULL_SHARE : 1;
 	int64_t now, begin = clock_now(), spin = mutex_spin_ns();
 	int i;
 
@@ -313,18 +436,19 @@ static bool look(RingCore *self, const struct job *job)
  */
 static bool seems_idle(RingCore *self, struct job *job)
 {
-	struct semshare_ring_cursors at;
+	struct semshare_sysv_cursors at;
 	__u64 space;
 
-	if (semshare_ring_look(&self->view, &at))
+	if (semshare_sysv_look(&self->port.view, &at))
 		return false;
 	if (!job->put) {
 		job->seen = at.tail;
 		return at.head == at.tail;
 	}
 	job->seen = at.head;
-	space = self->view.capacity - (at.tail - at.head);
-	return job->count && space < semshare_ring_footprint((__u64)job->entries[job->done].size);
+	space = self->port.view.capacity - (at.tail - at.head);
+	return job->count && self->port.view.policy == SEMSHARE_RING_WAIT &&
+	       space < semshare_ring_footprint((__u64)job->entries[job->done].size);
 }
 
 /*
@@ -336,7 +460,7 @@ static int sleep_on(RingCore *self, const struct job *job, int64_t left)
 	struct sembuf take = { job->put ? SEMSHARE_SEM_SPACE : SEMSHARE_SEM_DATA, -1, 0 };
 	struct timespec timeout;
 
-	if (!self->locked) {
+	if (!self->hinted) {
 		timeout = clock_timespec(left < UNLOCKED_NS ? left : UNLOCKED_NS);
 		nanosleep(&timeout, NULL);
 		return EINTR;
@@ -387,7 +511,6 @@ static int go_on(RingCore *self, struct job *job, int64_t deadline, bool blockin
 		sleeps = !look(self, job);
 	for (;;) {
 		struct mutex_holding holding;
-		unsigned int hints;
 		int64_t left;
 		int error;
 
@@ -398,7 +521,7 @@ static int go_on(RingCore *self, struct job *job, int64_t deadline, bool blockin
 			if (!error)
 				error = pass_and_give(self, job, &holding, blocking && sleeps);
 		} else {
-			error = pass(self, job, false, false, &hints);
+			error = pass_and_hint(self, job, blocking && sleeps);
 		}
 		if (error != EAGAIN)
 			return error;
@@ -460,7 +583,9 @@ static PyObject *fail(RingCore *self, const struct job *job, int error)
 
 static void release_memory(RingCore *self)
 {
-	self->view.control = NULL;
+	if (self->port.view.control)
+		give_roles(self);
+	self->port.view.control = NULL;
 	if (self->memory.obj)
 		PyBuffer_Release(&self->memory);
 }
@@ -480,7 +605,6 @@ static int drive(RingCore *self, struct job *job, bool blocking, double timeout)
 {
 	struct mutex_holding holding;
 	int64_t deadline = 0;
-	unsigned int hints;
 	int error = EAGAIN;
 
 	if (timeout != -1.0 || !blocking)
@@ -490,8 +614,9 @@ static int drive(RingCore *self, struct job *job, bool blocking, double timeout)
 		deadline = NEVER;
 	if (!self->open)
 		return ECANCELED;
+	forget_parent(self);
 	if (!self->locked) {
-		error = pass(self, job, false, false, &hints);
+		error = pass_and_hint(self, job, false);
 		if (error != EAGAIN || !blocking)
 			return error;
 	} else if (!(semshare_load(&self->mutex.state->epoch) & 1) && !(blocking && seems_idle(self, job))) {
@@ -528,39 +653,45 @@ static int drive(RingCore *self, struct job *job, bool blocking, double timeout)
 
 /* --------------------------------------------------------------------- put */
 
-static bool too_long(RingCore *self, Py_ssize_t size)
+/* The record to put of an object.  0, or -1 with an exception set; @view is to be released if it has an object. */
+static int entry_of(RingCore *self, PyObject *object, uint32_t type, struct semshare_ring_entry *entry, Py_buffer *view)
 {
-	if (self->open && (size_t)size > self->view.max_payload) {
+	Py_ssize_t size;
+
+	if (PyBytes_CheckExact(object)) {
+		entry->payload = PyBytes_AS_STRING(object);
+		size = PyBytes_GET_SIZE(object);
+	} else {
+		if (PyObject_GetBuffer(object, view, PyBUF_SIMPLE))
+			return -1;
+		entry->payload = view->buf;
+		size = view->len;
+	}
+	entry->size = (__u32)size;
+	entry->type = type;
+	if (self->open && (size_t)size > self->port.view.max_payload) {
 		char message[128];
 
 		snprintf(message, sizeof(message), "a record of %zd bytes; it takes %u at most: split it, or make a larger ring",
-			 size, (unsigned int)self->view.max_payload);
+			 size, (unsigned int)self->port.view.max_payload);
 		misuse(self, PyExc_ValueError, "put", message);
-		return true;
+		return -1;
 	}
-	return false;
+	return 0;
 }
 
 static PyObject *put(RingCore *self, PyObject *record, __u32 type, bool blocking, double timeout)
 {
 	Py_buffer view = { .obj = NULL };
-	struct entry entry;
+	struct semshare_ring_entry entry;
 	struct job job;
-	int error;
+	int error = -1;
 
-	if (PyBytes_CheckExact(record)) {
-		entry.data = PyBytes_AS_STRING(record);
-		entry.size = PyBytes_GET_SIZE(record);
-	} else {
-		if (PyObject_GetBuffer(record, &view, PyBUF_SIMPLE))
-			return NULL;
-		entry.data = view.buf;
-		entry.size = view.len;
+	if (!entry_of(self, record, type, &entry, &view)) {
+		begin(&job, true, 1);
+		job.entries = &entry;
+		error = drive(self, &job, blocking, timeout);
 	}
-	begin(&job, true, 1);
-	job.type = type;
-	job.entries = &entry;
-	error = too_long(self, entry.size) ? -1 : drive(self, &job, blocking, timeout);
 	if (view.obj)
 		PyBuffer_Release(&view);
 	if (error)
@@ -592,60 +723,47 @@ static PyObject *RingCore_put_nowait(RingCore *self, PyObject *const *args, Py_s
 
 static PyObject *RingCore_put_many(RingCore *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-	struct entry *entries = NULL;
+	struct semshare_ring_entry *entries = NULL;
 	PyObject *records, *result = NULL;
 	Py_buffer *views = NULL;
-	Py_ssize_t i, count, viewed = 0;
+	Py_ssize_t count, viewed = 0;
 	struct job job;
 	bool blocking;
 	double timeout;
+	uint32_t type;
 	int error;
 
-	if (parse_wait("put_many", args, nargs, kwnames, 1, &blocking, &timeout, &job.type))
+	if (parse_wait("put_many", args, nargs, kwnames, 1, &blocking, &timeout, &type))
 		return NULL;
 	/* A tuple of our own: other threads may change a list while this one waits without the GIL. */
 	records = PySequence_Tuple(args[0]);
 	if (!records)
 		return NULL;
 	count = PyTuple_GET_SIZE(records);
-	entries = PyMem_New(struct entry, count ? count : 1);
-	if (!entries) {
+	entries = PyMem_New(struct semshare_ring_entry, count ? count : 1);
+	views = PyMem_New(Py_buffer, count ? count : 1);
+	if (!entries || !views) {
 		PyErr_NoMemory();
 		goto out;
 	}
-	for (i = 0; i < count; i++) {
-		PyObject *record = PyTuple_GET_ITEM(records, i);
-
-		if (PyBytes_CheckExact(record)) {
-			entries[i].data = PyBytes_AS_STRING(record);
-			entries[i].size = PyBytes_GET_SIZE(record);
-		} else {
-			if (!views) {
-				views = PyMem_New(Py_buffer, count - i);
-				if (!views) {
-					PyErr_NoMemory();
-					goto out;
-				}
-			}
-			if (PyObject_GetBuffer(record, &views[viewed], PyBUF_SIMPLE))
-				goto out;
-			entries[i].data = views[viewed].buf;
-			entries[i].size = views[viewed].len;
+	for (; viewed < count; viewed++) {
+		views[viewed].obj = NULL;
+		if (entry_of(self, PyTuple_GET_ITEM(records, viewed), type, &entries[viewed], &views[viewed])) {
 			viewed++;
-		}
-		if (too_long(self, entries[i].size))
 			goto out;
+		}
 	}
 	begin(&job, true, (size_t)count);
 	job.entries = entries;
 	error = count ? drive(self, &job, blocking, timeout) : 0;
-	if (error && error != EAGAIN && error != ETIMEDOUT)
+	if (error && error != EAGAIN && error != ETIMEDOUT && error != ENOBUFS)
 		fail(self, &job, error);
 	else
 		result = PyLong_FromSize_t(job.done);
 out:
 	while (viewed)
-		PyBuffer_Release(&views[--viewed]);
+		if (views[--viewed].obj)
+			PyBuffer_Release(&views[viewed]);
 	PyMem_Free(views);
 	PyMem_Free(entries);
 	Py_DECREF(records);
@@ -687,7 +805,8 @@ static PyObject *record_of(const struct job *job, size_t index, size_t *place)
 
 	if (!payload)
 		return NULL;
-	return Py_BuildValue("NIK", payload, (unsigned int)record->type, (unsigned long long)record->position);
+	return Py_BuildValue("NIKKK", payload, (unsigned int)record->type, (unsigned long long)record->position,
+			     (unsigned long long)record->sequence, (unsigned long long)record->time_ns);
 }
 
 typedef PyObject *(*make_t)(const struct job *job, size_t index, size_t *place);
@@ -786,14 +905,31 @@ static PyObject *RingCore_get_records(RingCore *self, PyObject *const *args, Py_
 
 /* -------------------------------------------------- looking, beginning, end */
 
+/* What semshare/core/variants.h has: a list of (name, number, semaphores, whether it has a lock, roles, policies). */
+PyObject *ring_variants(void)
+{
+	const struct semshare_ring_variant *each;
+	PyObject *result = PyList_New(0);
+
+	for (each = semshare_ring_variants; result && each->name; each++) {
+		PyObject *item = Py_BuildValue("sIIOII", each->name, each->number, each->nsems,
+					       each->locked ? Py_True : Py_False, each->roles, each->policies);
+
+		if (!item || PyList_Append(result, item))
+			Py_CLEAR(result);
+		Py_XDECREF(item);
+	}
+	return result;
+}
+
 static PyObject *RingCore_get_capacity(RingCore *self, void *Py_UNUSED(closure))
 {
-	return PyLong_FromUnsignedLongLong(self->view.capacity);
+	return PyLong_FromUnsignedLongLong(self->port.view.capacity);
 }
 
 static PyObject *RingCore_get_max_payload(RingCore *self, void *Py_UNUSED(closure))
 {
-	return PyLong_FromUnsignedLong(self->view.max_payload);
+	return PyLong_FromUnsignedLong(self->port.view.max_payload);
 }
 
 static PyObject *RingCore_get_resyncs(RingCore *self, void *Py_UNUSED(closure))
@@ -821,16 +957,19 @@ static PyObject *RingCore_open(RingCore *self, PyObject *args)
 	}
 	if (PyObject_GetBuffer(memory, &self->memory, PyBUF_WRITABLE))
 		return NULL;
-	error = -semshare_ring_check(&self->view, self->memory.buf, (__u64)self->memory.len);
+	error = -semshare_ring_check(&self->port, self->memory.buf, (__u64)self->memory.len);
 	if (error) {
+		self->port.view.control = NULL;
 		release_memory(self);
 		return PyLong_FromLong(error);
 	}
 	Py_INCREF(lock);
 	Py_XSETREF(self->lock, lock);
 	self->mutex.semid = lock->mutex.semid;
-	self->mutex.state = &self->view.control->lock;
-	self->locked = locked;
+	self->mutex.state = &self->port.view.control->lock;
+	self->locked = locked && self->port.variant->locked;
+	self->hinted = locked;
+	self->generation = owner_generation - 1;
 	self->closing = false;
 	self->open = true;
 	return PyLong_FromLong(0);

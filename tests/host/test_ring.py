@@ -50,8 +50,11 @@ def semaphores(ring: Ring) -> SemaphoreSet:
     return SemaphoreSet(semid=ring.semid)
 
 
+LONGEST = 4096 // 4 - 32
+
+
 def footprint(size: int) -> int:
-    return (16 + size + 15) // 16 * 16
+    return (32 + size + 31) // 32 * 32
 
 
 # ------------------------------------------------------------------------------------------------------------- records
@@ -68,6 +71,48 @@ def test_records_come_out_as_they_went_in(ring):
     assert second[:2] == (b"iew", 0xFFFFFFFF) and second.position == first.position + footprint(5)
 
 
+def test_records_are_numbered_and_dated(ring):
+    before = time.monotonic_ns()
+    ring.put_many([b"x"] * 5)
+    ring.put(b"y")
+    records = ring.get_records(10)
+    assert [record.sequence for record in records] == list(range(6)) == [r.position // 64 for r in records]
+    assert before <= records[0].time_ns <= records[5].time_ns <= time.monotonic_ns()
+
+
+def test_a_ring_that_refuses_drops_what_does_not_fit_and_counts_it(name):
+    with Ring.create(name, 4096, policy="refuse") as ring:
+        assert ring.state().policy == "refuse"
+        assert ring.put_many([bytes(LONGEST)] * 7) == 4
+        began = time.monotonic()
+        with pytest.raises(Full, match="dropped"):
+            ring.put(b"", timeout=60)
+        assert time.monotonic() - began < 30
+        assert ring.state().drops == {"refused": 4, "overwritten": 0, "abandoned": 0}
+        ring.get()
+        ring.put(b"behind the gap")
+        assert [record.sequence for record in ring.get_records(9)] == [1, 2, 3, 8]
+
+
+def test_a_ring_that_overwrites_keeps_the_newest_and_counts_the_others(name):
+    with Ring.create(name, 4096, policy="overwrite") as ring, Ring.attach(name) as other:
+        for number in range(1000):
+            other.put(number.to_bytes(4, "big") * 50)
+        assert other.put_many([bytes([number]) * 200 for number in range(60)]) == 60
+        records = ring.get_records(1000)
+        assert len(records) == 4096 // footprint(200)
+        assert [record.payload[0] for record in records] == list(range(60))[-len(records) :]
+        assert [record.sequence for record in records] == list(range(1060))[-len(records) :]
+        state = other.state()
+        assert state.drops == {"refused": 0, "overwritten": 1060 - len(records), "abandoned": 0}
+        assert (state.puts, state.gets) == (1060, len(records))
+
+
+def test_there_are_three_policies(name):
+    with pytest.raises(ValueError, match="wait, refuse, overwrite"):
+        Ring.create(name, 4096, policy="drop")
+
+
 def test_batches(ring):
     records = [bytes([i]) * i for i in range(40)]
     assert ring.put_many(records, type=3) == 40
@@ -78,9 +123,9 @@ def test_batches(ring):
     assert ring.put_many(iter([b"a", bytearray(b"b"), memoryview(b"c")])) == 3
     assert ring.get_many(5) == [b"a", b"b", b"c"]
     assert ring.put_many([]) == 0
-    assert ring.put_many([bytes(1000)] * 10, blocking=False) == 4
-    assert ring.put_many([bytes(1000)] * 10, timeout=0.01) == 0
-    assert ring.get_many(10) == [bytes(1000)] * 4
+    assert ring.put_many([bytes(LONGEST)] * 10, blocking=False) == 4
+    assert ring.put_many([bytes(LONGEST)] * 10, timeout=0.01) == 0
+    assert ring.get_many(10) == [bytes(LONGEST)] * 4
 
 
 def test_a_large_batch_of_large_records(name):
@@ -117,7 +162,7 @@ def test_full_and_empty(ring):
 
 def test_a_record_that_never_fits_is_refused_with_the_limit(ring):
     too_long = bytes(ring.max_payload + 1)
-    assert ring.max_payload == 4096 // 4 - 16
+    assert ring.max_payload == LONGEST
     for call in (ring.put, ring.put_nowait, lambda record: ring.put_many([b"x", record])):
         with pytest.raises(ValueError, match=str(ring.max_payload)):
             call(too_long)
@@ -151,7 +196,7 @@ def test_senseless_arguments_are_refused(ring, call, error):
 
 
 @settings(max_examples=50, deadline=None)
-@given(records=st.lists(st.binary(max_size=1008), max_size=30), most=st.integers(1, 40))
+@given(records=st.lists(st.binary(max_size=LONGEST), max_size=30), most=st.integers(1, 40))
 def test_any_records_in_any_batches(records, most):
     ring = shared_ring()
     left = list(records)
@@ -220,7 +265,7 @@ class RingMachine(RuleBasedStateMachine):
         except Full as error:
             assert footprint(len(payload)) > self.free and isinstance(error, Timeout) == (way == 2)
         except ValueError:
-            assert len(payload) > 1008
+            assert len(payload) > LONGEST
 
     @rule(which=st.booleans(), payloads=st.lists(st.binary(max_size=600), max_size=12), kind=st.integers(0, 9))
     def put_many(self, which, payloads, kind):
@@ -248,9 +293,9 @@ class RingMachine(RuleBasedStateMachine):
     @rule(which=st.booleans())
     def get_record(self, which):
         try:
-            payload, kind, position = self.side(which).get_record(False)
+            payload, kind, position, *_ = self.side(which).get_record(False)
             assert (payload, kind) == self.model.pop(0)
-            assert position >= self.position and position % 16 == 0
+            assert position >= self.position and position % 32 == 0
             self.position = position + footprint(len(payload))
         except Empty:
             assert not self.model
@@ -320,7 +365,7 @@ def test_there_is_room_behind_the_ring_for_what_its_users_like(name):
         mine = ring.area.buffer[8192:]
         assert len(mine) == 100
         mine[0] = 5
-        ring.put_many([bytes(1008)] * 4)
+        ring.put_many([bytes(LONGEST)] * 4)
         assert other.area.buffer[8192] == 5 and bytes(mine[1:]) == bytes(99)
 
 
@@ -399,7 +444,7 @@ def test_attaching_waits_until_the_ring_is_made(name):
     there.operate([(0, 1)])
     lib.semshare_ring_format(
         ffi.cast("struct semshare_ring_control *", ffi.from_buffer(area.buffer)),
-        4096,
+        ffi.new("struct semshare_ring_params *", (4096, lib.SEMSHARE_RING_SYSV, lib.SEMSHARE_RING_WAIT, 0, 0)),
         there.semid,
         key_of(name),
         name.encode().ljust(64, b"\0"),
@@ -447,11 +492,11 @@ def test_a_consumer_sleeps_until_a_record_comes(ring):
 
 
 def test_a_producer_sleeps_until_there_is_space(ring):
-    ring.put_many([bytes(1008)] * 4)
+    ring.put_many([bytes(LONGEST)] * 4)
     child = Child(lambda: ring.put(b"at last"))
     wait_until(lambda: semaphores(ring).waiters(SPACE) == 1, "a sleeping producer")
     assert ring.state().producers_may_sleep
-    assert ring.get_many(4) == [bytes(1008)] * 4
+    assert ring.get_many(4) == [bytes(LONGEST)] * 4
     assert ring.get() == b"at last"
     assert child.wait() == 0
 
@@ -668,7 +713,7 @@ def control_of(ring: Ring):
 
 @pytest.mark.parametrize(
     ("word", "value"),
-    [("head", 1 << 40), ("tail", 1 << 40), ("head", 8), ("tail", 24), ("tail", (1 << 64) - 16), ("state", 1)],
+    [("head", 1 << 40), ("tail", 1 << 40), ("head", 8), ("tail", 40), ("tail", (1 << 64) - 32), ("state", 1)],
 )
 def test_words_that_make_no_sense_break_the_ring_for_good(ring, name, word, value):
     other = Ring.attach(name)
@@ -736,7 +781,7 @@ def test_removal_of_the_set_reaches_everybody(ring):
         except Removed:
             sys.exit(9)
 
-    ring.put_many([bytes(1008)] * 4)
+    ring.put_many([bytes(LONGEST)] * 4)
     children = [Child(wait, ring.put, b"x") for _ in range(2)]
     wait_until(lambda: semaphores(ring).waiters(SPACE) == 2, "sleepers")
     semaphores(ring).remove()

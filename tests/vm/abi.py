@@ -222,15 +222,21 @@ class Handle:
 
 RING_MAGIC = 0x47525353
 CONTROL = 4096
-RECORD = struct.Struct("IIQ")
+ABI_VERSION = 2
+RECORD = struct.Struct("IIQQQ")
 AT_EPOCH, AT_OWNER_KIND, AT_OWNER_PID, AT_OWNER_TID, AT_OWNER_START, AT_DEATHS = 64, 68, 72, 76, 80, 88
 AT_HEAD, AT_TAIL, AT_NEED_DATA, AT_NEED_SPACE, AT_STATE = 128, 136, 144, 148, 152
-AT_PUTS, AT_GETS, AT_PUT_BYTES, AT_REPAIRS, AT_NAME = 160, 168, 176, 184, 192
+AT_PUTS, AT_GETS, AT_PUT_BYTES, AT_REPAIRS, AT_NAME, AT_SEQUENCE = 160, 168, 176, 184, 192, 256
 
 
 def start_time():
     """This process's start time in clock ticks: field 22 of /proc/self/stat."""
     return int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+
+
+def footprint_of(size):
+    """The bytes that a payload of that size takes in a ring."""
+    return -(-(RECORD.size + size) // RECORD.size) * RECORD.size
 
 
 class Broken(Exception):
@@ -252,11 +258,11 @@ class Ring:
                 "=IIIQIIiIII",
                 self.memory,
                 4,
-                1,
+                ABI_VERSION,
                 0,
                 1,
                 capacity,
-                capacity // 4 - 16,
+                capacity // 4 - RECORD.size,
                 CONTROL,
                 self.semid,
                 key_of(self.name),
@@ -324,12 +330,12 @@ class Ring:
     def take_records(self, limit=64):
         """All records there are, at most `limit`, as (type, payload); the lock must be held. Cursors are checked."""
         head, tail = self.get64(AT_HEAD), self.get64(AT_TAIL)
-        assert (tail - head) % 2**64 <= self.capacity and not (head | tail) & 15, (head, tail)
+        assert (tail - head) % 2**64 <= self.capacity and not (head | tail) % RECORD.size, (head, tail)
         records = []
         while head != tail and len(records) < limit:
-            size, kind, position = RECORD.unpack(self._bytes(head, RECORD.size))
-            footprint = RECORD.size + size + 15 & ~15
-            assert position == head and size <= self.capacity // 4 - 16 and footprint <= tail - head
+            size, kind, position, _, _ = RECORD.unpack(self._bytes(head, RECORD.size))
+            footprint = footprint_of(size)
+            assert position == head and size <= self.capacity // 4 - RECORD.size and footprint <= tail - head
             records.append((kind, self._bytes(head + RECORD.size, size)))
             head += footprint
         if records:
@@ -365,12 +371,14 @@ class Ring:
         """Put one record; there must be space."""
         self.take()
         tail = self.get64(AT_TAIL)
-        whole = RECORD.pack(len(payload), kind, tail) + payload
+        sequence = self.get64(AT_SEQUENCE)
+        whole = RECORD.pack(len(payload), kind, tail, sequence, time.monotonic_ns()) + payload
         at = tail & self.capacity - 1
         first = min(len(whole), self.capacity - at)
         self.memory[CONTROL + at : CONTROL + at + first] = whole[:first]
         self.memory[CONTROL : CONTROL + len(whole) - first] = whole[first:]
-        self.set64(AT_TAIL, tail + (len(whole) + 15 & ~15))
+        self.set64(AT_SEQUENCE, sequence + 1)
+        self.set64(AT_TAIL, tail + footprint_of(len(payload)))
         self.set64(AT_PUTS, self.get64(AT_PUTS) + 1)
         hint = None
         if self.get32(AT_NEED_DATA):

@@ -39,7 +39,7 @@
 #include <semshare/abi.h>
 #include <semshare/bench_test.h>
 #include <semshare/core/key.h>
-#include <semshare/core/ring.h>
+#include <semshare/core/variants.h>
 #include <semshare/demo.h>
 #include <semshare/ring_test.h>
 #include <semshare/route.h>
@@ -215,6 +215,8 @@ static void make_areas(void)
 {
 	struct semshare_area_create create = { .size = AREA_BYTES, .mode = 0600 };
 	struct semshare_area_bind bind = { .flags = SEMSHARE_BIND_OWN };
+	struct semshare_ring_params params = { .capacity = SEMSHARE_RING_MIN_CAPACITY,
+					       .variant = SEMSHARE_RING_SYSV };
 	struct sembuf publish = { .sem_op = 1 };
 	void *area;
 	int i;
@@ -233,7 +235,7 @@ static void make_areas(void)
 			    IPC_CREAT | IPC_EXCL | 0600);
 	if (bind.semid < 0 || semop(bind.semid, &publish, 1) ||
 	    ioctl(areas[0], SEMSHARE_IOC_BIND, &bind) ||
-	    semshare_ring_format(area, SEMSHARE_RING_MIN_CAPACITY, bind.semid,
+	    semshare_ring_format(area, &params, bind.semid,
 				 semshare_key(create.name, strlen(create.name)), create.name))
 		fail("a ring: %s", strerror(errno));
 	munmap(area, AREA_BYTES);
@@ -338,7 +340,7 @@ static const struct command ring_test_commands[] = {
 	{ COMMAND(SEMSHARE_RING_TEST_IOC_OPEN), {
 		FIELD(semshare_ring_test_open, area_fd, AREA), FIELD(semshare_ring_test_open, flags, BOOLEAN),
 		FIELD(semshare_ring_test_open, capacity, NUMBER), FIELD(semshare_ring_test_open, mode, MODE),
-		FIELD(semshare_ring_test_open, context, ZERO) } },
+		FIELD(semshare_ring_test_open, policy, ZERO), FIELD(semshare_ring_test_open, context, ZERO) } },
 	{ COMMAND(SEMSHARE_RING_TEST_IOC_CALL), {
 		FIELD(semshare_ring_test_call, operation, OPERATION),
 		FIELD(semshare_ring_test_call, count, SMALL),

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from abi import (
+    ABI_VERSION,
     BIND_OWN,
     FUNCTION,
     GETVAL,
@@ -94,7 +95,7 @@ def test_device_is_for_root_and_its_group():
 def test_version_and_features():
     with Handle() as handle:
         abi, features, module = handle.version()
-    assert abi == 1
+    assert abi == ABI_VERSION
     assert features & 3 == 3
     assert module.rstrip(b"\0")
 

@@ -327,9 +327,9 @@ def test_undo_in_a_kernel_thread_is_told_once_a_run(programs):
 def test_a_module_that_does_not_fit_is_refused(monkeypatch):
     route.check()
     monkeypatch.setitem(route.WANTED, "abi_version", 99)
-    with pytest.raises(AbiMismatch, match="ABI version 1 "):
+    with pytest.raises(AbiMismatch, match="ABI version 2 "):
         route.check()
-    monkeypatch.setitem(route.WANTED, "abi_version", 1)
+    monkeypatch.setitem(route.WANTED, "abi_version", 2)
     monkeypatch.setitem(route.WANTED, "features", 1 << 31)
     with pytest.raises(AbiMismatch, match="0x80000000"):
         route.check()

@@ -523,7 +523,7 @@ def test_ring_open(fail_nth, made):
             handle.create("fail-nth", abi.CONTROL + 4096)
             if not made:
                 abi.Ring(handle, 4096).close()
-            words = raw(OPEN.pack(handle.fd, 0, 4096 if made else 0, 0o600, 0))
+            words = raw(OPEN.pack(handle.fd, 0, 4096 if made else 0, 0o600, 0, 0))
             result, failed = fail_nth.call(nth, *ioctl(fd, IOC_OPEN, words))
             info = handle.info()
             assert info["kernel_users"] == (1 if result == 0 else 0)
@@ -565,7 +565,7 @@ def test_ring_calls(fail_nth, operation):
 
     with Handle() as handle, ring_test_device() as fd:
         handle.create("fail-nth", abi.CONTROL + 4096)
-        assert ioctl_now(fd, IOC_OPEN, raw(OPEN.pack(handle.fd, 0, 4096, 0o600, 0))) == 0
+        assert ioctl_now(fd, IOC_OPEN, raw(OPEN.pack(handle.fd, 0, 4096, 0o600, 0, 0))) == 0
 
         def call_now(operation):
             call = ring_call(operation)
@@ -597,7 +597,7 @@ def test_ring_destroy(fail_nth):
     def attempt(nth):
         with Handle() as handle, ring_test_device() as fd:
             handle.create("fail-nth", abi.CONTROL + 4096)
-            assert ioctl_now(fd, IOC_OPEN, raw(OPEN.pack(handle.fd, 0, 4096, 0o600, 0))) == 0
+            assert ioctl_now(fd, IOC_OPEN, raw(OPEN.pack(handle.fd, 0, 4096, 0o600, 0, 0))) == 0
             result, failed = fail_nth.call(nth, *ioctl(fd, IOC_CALL, ring_call("DESTROY")))
             there = "fail-nth" in handle.names()
             info = handle.info()

@@ -15,6 +15,7 @@ from pathlib import Path
 import kernel
 import pytest
 from abi import (
+    ABI_VERSION,
     AT_DEATHS,
     AT_EPOCH,
     AT_GETS,
@@ -38,6 +39,7 @@ from abi import (
     IPC_RMID,
     MUTEX,
     PAGE,
+    RECORD,
     RECORDS,
     SETVAL,
     SPACE,
@@ -101,7 +103,7 @@ def consume(ring, count, timeout=60):
 # Records
 
 
-@pytest.mark.parametrize("payload", [0, 1, 200, CAPACITY // 4 - 16 - 24])
+@pytest.mark.parametrize("payload", [0, 1, 200, CAPACITY // 4 - RECORD.size - 24])
 def test_kernel_records_arrive_whole_and_in_order(ring, demo, payload):
     threads, count = 3, 30 if payload > 1000 else 300
     demo.start(ring.handle.fd, RECORDS, threads, first=5, payload=payload, count=count)
@@ -180,7 +182,7 @@ def test_bad_starts(ring, demo):
     assert errno_of(demo.start, area, threads=0) == "EINVAL"
     assert errno_of(demo.start, area, threads=65) == "EINVAL"
     assert errno_of(demo.start, area, flags=2) == "EINVAL"
-    assert errno_of(demo.start, area, payload=CAPACITY // 4 - 16 - 24 + 1) == "EMSGSIZE"
+    assert errno_of(demo.start, area, payload=CAPACITY // 4 - RECORD.size - 24 + 1) == "EMSGSIZE"
     assert errno_of(demo.start, area, payload=2**32 - 1) == "EMSGSIZE"
     behind = CONTROL + CAPACITY
     for offset in (0, 8, CONTROL, behind - 8, behind + 1, behind + PAGE - 4, behind + PAGE, 2**64 - 8, 2**63):
@@ -193,9 +195,9 @@ def test_bad_starts(ring, demo):
 def test_ring_needs_the_right_magic_and_a_geometry_that_fits(ring, demo):
     for at, bad in (
         (0, 1),
-        (4, 2),
+        (4, ABI_VERSION - 1),
         (8, 1),
-        (12, 2),
+        (12, 99),
         (28, 8192),
         (40, 4),
         (16, 5000),
@@ -267,7 +269,7 @@ def test_records_without_the_lock_hurt_but_break_nothing(ring, demo):
             seen += len(ring.take_records())
         except AssertionError:
             ring.set64(AT_HEAD, ring.get64(AT_TAIL))
-        assert head % 16 == tail % 16 == 0
+        assert head % RECORD.size == tail % RECORD.size == 0
     demo.stop()
     assert seen > 0
     assert all(demo.status(n)["error"] == 0 for n in range(4))
@@ -485,7 +487,7 @@ def test_state_word_of_a_user_is_taken_at_its_word(ring, demo):
 
 @pytest.mark.parametrize(
     "head, tail",
-    [(0, 1), (8, 16), (0, CAPACITY + 16), (16, 0), (2**64 - 16, 2**63), (CAPACITY * 2, CAPACITY)],
+    [(0, 1), (16, 32), (0, CAPACITY + 32), (32, 0), (2**64 - 32, 2**63), (CAPACITY * 2, CAPACITY)],
 )
 def test_cursors_that_lie_break_the_ring(ring, demo, head, tail):
     ring.set64(AT_HEAD, head)

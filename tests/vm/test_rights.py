@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 from abi import (
+    ABI_VERSION,
     BIND_OWN,
     CONTROL,
     COUNTER,
@@ -34,8 +35,8 @@ NOBODY = 65534
 
 def test_a_caller_of_another_abi_version_is_refused():
     with Handle() as handle:
-        assert handle.version(abi=1, features=1)
-        assert errno_of(handle.version, abi=2) == "EPROTO"
+        assert handle.version(abi=ABI_VERSION, features=1)
+        assert errno_of(handle.version, abi=ABI_VERSION + 1) == "EPROTO"
         assert errno_of(handle.version, features=1 << 31) == "ENOTSUP"
 
 

@@ -30,12 +30,14 @@ from abi import (
     IPC_RMID,
     MUTEX,
     PAGE,
+    RECORD,
     SPACE,
     Child,
     Handle,
     Ring,
     errno_of,
     eventually,
+    footprint_of,
     insmod,
     key_of,
     loaded,
@@ -53,7 +55,7 @@ from pace import SLACK
 EOPNOTSUPP = "ENOTSUP"  # Python knows it by its other name
 PUT, GET, PUT_BATCH, GET_BATCH, LOCK, UNLOCK, DESTROY = range(1, 8)
 ENTRIES, DATA_SIZE = 64, 8192
-OPEN = struct.Struct("iIQII")
+OPEN = struct.Struct("iIQIHH")
 FOREVER = -1
 PROCESS, PREEMPT_OFF = range(2)
 
@@ -85,10 +87,10 @@ class KernelRing:
 
     context = PROCESS  # of its calls
 
-    def __init__(self, handle, flags=0, capacity=0, mode=0o600, context=PROCESS):
+    def __init__(self, handle, flags=0, capacity=0, mode=0o600, policy=0, context=PROCESS):
         self.fd = os.open("/dev/semshare-ring-test", os.O_RDWR | os.O_CLOEXEC)
         try:
-            fcntl.ioctl(self.fd, IOC_OPEN, OPEN.pack(handle.fd, flags, capacity, mode, context))
+            fcntl.ioctl(self.fd, IOC_OPEN, OPEN.pack(handle.fd, flags, capacity, mode, policy, context))
         except OSError:
             os.close(self.fd)
             raise
@@ -240,7 +242,7 @@ def test_ring_is_made_in_the_callers_own_namespace_only(area):
 
 
 def test_size_limits(kernel, user):
-    longest = 4096 // 4 - 16
+    longest = 4096 // 4 - RECORD.size
     assert errno_of(kernel.put, b"x" * (longest + 1)) == "EMSGSIZE"
     kernel.put(b"x" * longest, 1)
     kernel.put(b"", 2)
@@ -253,10 +255,10 @@ def test_size_limits(kernel, user):
 def test_empty_and_full_without_waiting(kernel, user):
     assert errno_of(kernel.get) == "EAGAIN"
     count = 0
-    while errno_of(kernel.put, b"x" * 48) is None:
+    while errno_of(kernel.put, b"x" * 32) is None:
         count += 1
     assert count == 64
-    assert errno_of(kernel.put, b"x" * 48) == "EAGAIN"
+    assert errno_of(kernel.put, b"x" * 32) == "EAGAIN"
     # Who does not wait asks nobody to be woken.
     assert user.get32(AT_NEED_SPACE) == user.get32(AT_NEED_DATA) == 0
     assert len(kernel.get_batch()) == 64
@@ -267,17 +269,17 @@ def test_timeouts(kernel, timeout_ms):
     began = time.monotonic()
     assert errno_of(kernel.get, timeout_ms=timeout_ms) == "ETIMEDOUT"
     assert timeout_ms / 1000 <= time.monotonic() - began < timeout_ms / 1000 + SLACK
-    while errno_of(kernel.put, bytes(1000)) is None:
+    while errno_of(kernel.put, bytes(900)) is None:
         pass
     began = time.monotonic()
-    assert errno_of(kernel.put, bytes(1000), timeout_ms=timeout_ms) == "ETIMEDOUT"
+    assert errno_of(kernel.put, bytes(900), timeout_ms=timeout_ms) == "ETIMEDOUT"
     assert timeout_ms / 1000 <= time.monotonic() - began < timeout_ms / 1000 + SLACK
 
 
 @pytest.mark.parametrize("what", ["get", "put", "lock"])
 def test_signal_ends_any_sleep(kernel, user, what):
     if what == "put":
-        while errno_of(kernel.put, bytes(1000)) is None:
+        while errno_of(kernel.put, bytes(900)) is None:
             pass
     if what == "lock":
         user.take()
@@ -285,7 +287,7 @@ def test_signal_ends_any_sleep(kernel, user, what):
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.3)
         began = time.monotonic()
-        call = {"get": kernel.get, "put": lambda **k: kernel.put(bytes(1000), **k), "lock": kernel.lock}[what]
+        call = {"get": kernel.get, "put": lambda **k: kernel.put(bytes(900), **k), "lock": kernel.lock}[what]
         assert errno_of(call, timeout_ms=FOREVER) == "EINTR"
         assert time.monotonic() - began < 0.3 + SLACK
     finally:
@@ -341,7 +343,7 @@ def test_kernel_put_wakes_a_process_and_is_woken_by_its_get(area, kernel, user):
 def test_batch_puts_what_fits(kernel):
     records = [(n, bytes([n]) * 200) for n in range(30)]
     put = kernel.put_batch(records)
-    assert put == 4096 // 224
+    assert put == 4096 // footprint_of(200)
     assert errno_of(kernel.put_batch, records[put:]) == "EAGAIN"
     assert kernel.get_batch() == records[:put]
     assert errno_of(kernel.get_batch) == "EAGAIN"
@@ -381,7 +383,7 @@ def test_both_sides_against_a_model(kernel, user):
             except BlockingIOError:
                 put = 0
             model += records[:put]
-            total += sum(16 + len(payload) for _, payload in records[:put])
+            total += sum(RECORD.size + len(payload) for _, payload in records[:put])
         elif choice == 1 and user.capacity - (user.get64(AT_TAIL) - user.get64(AT_HEAD)) > 200:
             record = (dice.getrandbits(32), dice.randbytes(dice.randrange(100)))
             user.put(*record)
@@ -583,7 +585,7 @@ def test_unlocked_handle_uses_no_semaphore_and_starts_over_after_a_lie(area, ker
         unlocked.unlock()
         assert errno_of(unlocked.get) == "EAGAIN"
         assert errno_of(unlocked.get, timeout_ms=30) == "ETIMEDOUT"
-        user.set64(AT_HEAD, user.get64(AT_TAIL) + 16)
+        user.set64(AT_HEAD, user.get64(AT_TAIL) + RECORD.size)
         assert errno_of(unlocked.put, b"") == "EPROTO"
         assert errno_of(unlocked.get) == "EPROTO"
         unlocked.put(b"again")

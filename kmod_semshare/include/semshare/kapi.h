@@ -18,6 +18,7 @@
 #include <linux/types.h>
 #include <semshare/abi.h>
 #include <semshare/core/histogram.h>
+#include <semshare/core/ring.h>
 
 /* ---------------------------------------------------------- entry points */
 
@@ -79,18 +80,6 @@ struct semshare_ring;
 #define SEMSHARE_RING_OPEN_UNLOCKED	0x1u	/* no lock: to show what it is for */
 
 /**
- * struct semshare_ring_entry - one record of a batch
- * @payload: its bytes
- * @size: how many
- * @type: its tag
- */
-struct semshare_ring_entry {
-	void *payload;
-	u32 size;
-	u32 type;
-};
-
-/**
  * struct semshare_lock_statistics - how a handle fared with the lock
  * @acquisitions: times it took the lock
  * @contended: of those, times it could not have it at once
@@ -102,8 +91,8 @@ struct semshare_lock_statistics {
 	u64 wait_ns[256];
 };
 
-struct semshare_ring *semshare_ring_create(struct semshare_area *area, u64 capacity,
-					   umode_t mode);
+struct semshare_ring *semshare_ring_create(struct semshare_area *area,
+					   const struct semshare_ring_params *params, umode_t mode);
 struct semshare_ring *semshare_ring_open(struct semshare_area *area, u32 flags);
 void semshare_ring_close(struct semshare_ring *ring);
 void semshare_ring_destroy(struct semshare_ring *ring);

@@ -15,7 +15,7 @@
 #include <semshare/core/histogram.h>
 #include <semshare/core/key.h>
 #include <semshare/core/lock.h>
-#include <semshare/core/ring.h>
+#include <semshare/core/variants.h>
 
 #define CHECK(condition)                                                                 \
 	do {                                                                             \
@@ -226,12 +226,15 @@ static const char ring_name[SEMSHARE_NAME_SIZE] = "ring";
 
 static struct ring ring_make(__u64 capacity)
 {
+	const struct semshare_ring_params params = { .capacity = capacity, .variant = SEMSHARE_RING_SYSV };
+	struct semshare_ring_port port;
 	struct ring ring;
 
 	ring.area = calloc(1, SEMSHARE_RING_CONTROL_SIZE + capacity);
 	CHECK(ring.area);
-	CHECK(semshare_ring_format(ring.area, capacity, SOME_SEMID, SOME_KEY, ring_name) == 0);
-	CHECK(semshare_ring_check(&ring.view, ring.area, SEMSHARE_RING_CONTROL_SIZE + capacity) == 0);
+	CHECK(semshare_ring_format(ring.area, &params, SOME_SEMID, SOME_KEY, ring_name) == 0);
+	CHECK(semshare_ring_check(&port, ring.area, SEMSHARE_RING_CONTROL_SIZE + capacity) == 0);
+	ring.view = port.view;
 	CHECK(ring.view.capacity == capacity);
 	CHECK(ring.view.max_payload == semshare_ring_max_payload(capacity));
 	CHECK(ring.view.data == (unsigned char *)ring.area + SEMSHARE_RING_CONTROL_SIZE);
@@ -265,7 +268,7 @@ static void ring_sizes(void)
 		CHECK(footprint < size + sizeof(struct semshare_record) + ALIGN);
 	}
 	/* No size of 32 bits, and a record says no more, makes it small again. */
-	CHECK(semshare_ring_footprint(0xffffffff) == 0x100000010);
+	CHECK(semshare_ring_footprint(0xffffffff) == 0x100000020);
 	for (shift = 0; shift < 64; shift++) {
 		__u64 capacity = (__u64)1 << shift;
 		int valid = capacity >= SMALL && capacity <= SEMSHARE_RING_MAX_CAPACITY;
@@ -289,7 +292,9 @@ static void ring_format_refuses(void)
 
 	CHECK(control && untouched);
 	for (i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
-		CHECK(semshare_ring_format(control, wrong[i], SOME_SEMID, SOME_KEY, ring_name) == -EINVAL);
+		const struct semshare_ring_params params = { .capacity = wrong[i], .variant = SEMSHARE_RING_SYSV };
+
+		CHECK(semshare_ring_format(control, &params, SOME_SEMID, SOME_KEY, ring_name) == -EINVAL);
 		CHECK(!memcmp(control, untouched, sizeof(*control)));
 	}
 	free(control);
@@ -299,7 +304,7 @@ static void ring_format_refuses(void)
 static void ring_check_refuses(void)
 {
 	const __u64 size = SEMSHARE_RING_CONTROL_SIZE + SMALL;
-	struct semshare_ring_view view;
+	struct semshare_ring_port port;
 	struct ring ring = ring_make(SMALL);
 	struct semshare_ring_control *control = ring.area;
 	struct semshare_ring_control good = *control;
@@ -308,7 +313,7 @@ static void ring_check_refuses(void)
 #define CHECK_FIELD(field, value, answer)                                           \
 	do {                                                                        \
 		control->field = (value);                                           \
-		CHECK(semshare_ring_check(&view, control, size) == (answer));       \
+		CHECK(semshare_ring_check(&port, control, size) == (answer));       \
 		*control = good;                                                    \
 	} while (0)
 
@@ -316,44 +321,58 @@ static void ring_check_refuses(void)
 	CHECK_FIELD(magic, SEMSHARE_RING_MAGIC + 1, -EPROTO);
 	CHECK_FIELD(abi_version, SEMSHARE_ABI_VERSION + 1, -EPROTO);
 	CHECK_FIELD(features, 1, -EPROTO);
-	CHECK_FIELD(variant, SEMSHARE_RING_SYSV + 1, -EPROTO);
+	CHECK_FIELD(variant, 0, -EPROTO);
+	CHECK_FIELD(variant, SEMSHARE_RING_SPSC, -EPROTO);	/* has more semaphores */
+	CHECK_FIELD(variant, 77, -EPROTO);
 	CHECK_FIELD(nsems, SEMSHARE_RING_NSEMS - 1, -EPROTO);
 	CHECK_FIELD(control_size, 0, -EPROTO);
+	CHECK_FIELD(policy, SEMSHARE_RING_POLICIES, -EPROTO);
 	CHECK_FIELD(capacity, 0, -EPROTO);
 	CHECK_FIELD(capacity, SMALL - 1, -EPROTO);
 	CHECK_FIELD(capacity, 2 * SMALL, -EPROTO);
 	CHECK_FIELD(capacity, ~(__u64)0, -EPROTO);
 	/* A lie that is never believed: it follows from the capacity. */
 	CHECK_FIELD(max_payload, 0xffffffff, 0);
-	CHECK(view.max_payload == semshare_ring_max_payload(SMALL));
+	CHECK(port.view.max_payload == semshare_ring_max_payload(SMALL));
 	for (less = 0; less < size; less += 64)
-		CHECK(semshare_ring_check(&view, control, less) == -EPROTO);
-	CHECK(semshare_ring_check(&view, control, size) == 0);
+		CHECK(semshare_ring_check(&port, control, less) == -EPROTO);
+	CHECK(semshare_ring_check(&port, control, size) == 0);
 	ring_free(&ring);
 }
 
 static void ring_cursors(void)
 {
 	struct ring ring = ring_make(SMALL);
-	struct semshare_ring_cursors at;
+	struct semshare_sysv_cursors at;
 	__u64 start, used;
 
 	for (start = -(__u64)3 * SMALL; start != 3 * SMALL; start += ALIGN) {
 		for (used = 0; used <= SMALL; used += ALIGN * 16) {
 			ring_set(&ring, start, start + used);
-			CHECK(semshare_ring_look(&ring.view, &at) == 0);
+			CHECK(semshare_sysv_look(&ring.view, &at) == 0);
 			CHECK(at.head == start && at.tail == start + used);
 		}
 		ring_set(&ring, start, start + SMALL + ALIGN);
-		CHECK(semshare_ring_look(&ring.view, &at) == -EPROTO);
+		CHECK(semshare_sysv_look(&ring.view, &at) == -EPROTO);
 		ring_set(&ring, start, start - ALIGN);
-		CHECK(semshare_ring_look(&ring.view, &at) == -EPROTO);
+		CHECK(semshare_sysv_look(&ring.view, &at) == -EPROTO);
 		ring_set(&ring, start + 1, start + 1);
-		CHECK(semshare_ring_look(&ring.view, &at) == -EPROTO);
+		CHECK(semshare_sysv_look(&ring.view, &at) == -EPROTO);
 		ring_set(&ring, start, start + 8);
-		CHECK(semshare_ring_look(&ring.view, &at) == -EPROTO);
+		CHECK(semshare_sysv_look(&ring.view, &at) == -EPROTO);
 	}
 	ring_free(&ring);
+}
+
+static int put_one(const struct ring *ring, struct semshare_sysv_cursors *at, __u32 type, const void *payload,
+		   __u32 size)
+{
+	struct semshare_ring_entry entry = { .payload = payload, .size = size, .type = type };
+	size_t done;
+	int err = semshare_sysv_put_all(&ring->view, at, &entry, 1, 77, &done);
+
+	CHECK(done == !err);
+	return err;
 }
 
 /* One record there and back. */
@@ -362,28 +381,28 @@ static void ring_round_trip(struct ring *ring, __u64 start, __u32 size)
 	unsigned char *in = malloc(size), *out = malloc(size);
 	struct semshare_ring_control *control = ring->view.control;
 	__u64 puts = control->puts, gets = control->gets, bytes = control->put_bytes;
-	struct semshare_ring_cursors at;
+	__u64 sequence = control->sequence;
+	struct semshare_sysv_cursors at;
 	struct semshare_record record;
 
 	CHECK(size == 0 || (in && out));
 	randomize(in, size);
 	ring_set(ring, start, start);
-	CHECK(semshare_ring_look(&ring->view, &at) == 0);
-	CHECK(semshare_ring_peek(&ring->view, &at, &record) == -EAGAIN);
-	CHECK(semshare_ring_write(&ring->view, &at, size ^ 0xff, in, size) == 0);
+	CHECK(semshare_sysv_look(&ring->view, &at) == 0);
+	CHECK(semshare_sysv_peek(&ring->view, &at, &record) == -EAGAIN);
+	CHECK(put_one(ring, &at, size ^ 0xff, in, size) == 0);
 	CHECK(at.tail == start + semshare_ring_footprint(size) && at.head == start);
-	CHECK(control->tail == start);	/* not published yet */
-	semshare_ring_publish(&ring->view, &at, 1, size);
-	CHECK(control->tail == at.tail && control->puts == puts + 1);
+	CHECK(control->sequence == sequence + 1 && control->tail == at.tail && control->puts == puts + 1);
 	CHECK(control->put_bytes == bytes + size);
 
-	CHECK(semshare_ring_look(&ring->view, &at) == 0);
-	CHECK(semshare_ring_peek(&ring->view, &at, &record) == 0);
+	CHECK(semshare_sysv_look(&ring->view, &at) == 0);
+	CHECK(semshare_sysv_peek(&ring->view, &at, &record) == 0);
 	CHECK(record.size == size && record.type == (size ^ 0xff) && record.position == start);
-	semshare_ring_read(&ring->view, &at, &record, out);
+	CHECK(record.sequence == sequence && record.time_ns == 77);
+	semshare_sysv_read(&ring->view, &at, &record, out);
 	CHECK(size == 0 || !memcmp(in, out, size));
 	CHECK(at.head == at.tail && control->head == start);
-	semshare_ring_consume(&ring->view, &at, 1);
+	semshare_sysv_consume(&ring->view, &at, 1);
 	CHECK(control->head == at.head && control->gets == gets + 1);
 	free(in);
 	free(out);
@@ -418,8 +437,8 @@ static void ring_copies_at_each_offset(void)
 		__u64 size = random64() % (SMALL + 1);
 
 		randomize(in, size);
-		semshare_ring_copy_in(&ring.view, at - 5 * SMALL, in, size);
-		semshare_ring_copy_out(&ring.view, at, out, size);
+		semshare_sysv_copy_in(&ring.view, at - 5 * SMALL, in, size);
+		semshare_sysv_copy_out(&ring.view, at, out, size);
 		CHECK(!memcmp(in, out, size));
 		CHECK(size == 0 || ring.view.data[(at + size - 1) % SMALL] == in[size - 1]);
 	}
@@ -429,20 +448,88 @@ static void ring_copies_at_each_offset(void)
 static void ring_full_and_too_long(void)
 {
 	struct ring ring = ring_make(SMALL);
-	struct semshare_ring_cursors at;
+	struct semshare_sysv_cursors at;
 	unsigned char payload[SMALL] = { 0 };
 	int records = 0;
 
 	ring_set(&ring, 0, 0);
-	CHECK(semshare_ring_look(&ring.view, &at) == 0);
-	CHECK(semshare_ring_write(&ring.view, &at, 0, payload, ring.view.max_payload + 1) == -EMSGSIZE);
-	CHECK(semshare_ring_write(&ring.view, &at, 0, payload, ~(__u64)0) == -EMSGSIZE);
-	CHECK(at.tail == 0);
-	while (semshare_ring_write(&ring.view, &at, 0, payload, ring.view.max_payload) == 0)
+	CHECK(semshare_sysv_look(&ring.view, &at) == 0);
+	CHECK(put_one(&ring, &at, 0, payload, ring.view.max_payload + 1) == -EMSGSIZE);
+	CHECK(put_one(&ring, &at, 0, payload, ~(__u32)0) == -EMSGSIZE);
+	CHECK(at.tail == 0 && ring.view.control->sequence == 0);
+	while (put_one(&ring, &at, 0, payload, ring.view.max_payload) == 0)
 		records++;
 	CHECK(records == 4 && at.tail == SMALL);
-	CHECK(semshare_ring_write(&ring.view, &at, 0, payload, 0) == -EAGAIN);
+	CHECK(put_one(&ring, &at, 0, payload, 0) == -EAGAIN);
+	CHECK(ring.view.control->sequence == 4 && ring.view.control->drops[SEMSHARE_DROP_REFUSED] == 0);
 	ring_free(&ring);
+}
+
+/* Records of random sizes in batches, some of them taken in between: what is taken, dropped and left adds up. */
+static void ring_drops(enum semshare_ring_policy policy, enum semshare_ring_drop cause)
+{
+	struct ring ring = ring_make(SMALL);
+	struct semshare_ring_control *control = ring.view.control;
+	struct semshare_ring_entry entries[40];
+	struct semshare_sysv_cursors at;
+	struct semshare_record record;
+	unsigned char payload[SMALL], out[SMALL];
+	__u64 wanted = 0, put = 0, taken = 0, next = 0, missing = 0;
+	int turn, i;
+
+	ring.view.policy = policy;
+	randomize(payload, sizeof(payload));
+	for (turn = 0; turn < 20000; turn++) {
+		size_t count = random64() % 40, done;
+		int err, most = random64() % 40;
+
+		for (i = 0; i < (int)count; i++) {
+			entries[i].size = random64() % (random64() % 8 ? 100 : ring.view.max_payload + 1);
+			entries[i].type = (wanted + i) * 0x9e3779b9u;
+			entries[i].payload = payload + entries[i].type % (SMALL - entries[i].size);
+		}
+		CHECK(semshare_sysv_look(&ring.view, &at) == 0);
+		err = semshare_sysv_put_all(&ring.view, &at, entries, count, turn, &done);
+		CHECK(control->tail == at.tail && control->head == at.head && control->sequence == at.sequence);
+		CHECK(at.tail - at.head <= SMALL);
+		if (policy == SEMSHARE_RING_OVERWRITE)
+			CHECK(!err && done == count);
+		else
+			CHECK(err == (done == count ? 0 : -ENOBUFS));
+		wanted += count;
+		put += done;
+		CHECK(control->sequence == wanted);
+		while (most-- && !semshare_sysv_peek(&ring.view, &at, &record)) {
+			CHECK(record.sequence >= next);
+			missing += record.sequence - next;
+			next = record.sequence + 1;
+			CHECK(record.type == (__u32)(record.sequence * 0x9e3779b9u));
+			semshare_sysv_read(&ring.view, &at, &record, out);
+			CHECK(!memcmp(out, payload + record.type % (SMALL - record.size), record.size));
+			taken++;
+			semshare_sysv_consume(&ring.view, &at, 1);
+		}
+	}
+	while (!semshare_sysv_peek(&ring.view, &at, &record)) {
+		missing += record.sequence - next;
+		next = record.sequence + 1;
+		semshare_sysv_read(&ring.view, &at, &record, out);
+		taken++;
+	}
+	missing += wanted - next;
+	CHECK(control->puts == put && control->drops[cause] == missing && missing > 1000 && taken > 1000);
+	CHECK(taken + missing == wanted);
+	ring_free(&ring);
+}
+
+static void ring_refuses(void)
+{
+	ring_drops(SEMSHARE_RING_REFUSE, SEMSHARE_DROP_REFUSED);
+}
+
+static void ring_overwrites(void)
+{
+	ring_drops(SEMSHARE_RING_OVERWRITE, SEMSHARE_DROP_OVERWRITTEN);
 }
 
 static void ring_repairs(void)
@@ -451,11 +538,11 @@ static void ring_repairs(void)
 	struct semshare_ring_control *control = ring.view.control;
 
 	ring_set(&ring, 64, 128);
-	CHECK(semshare_ring_repair(&ring.view) == 0);
+	CHECK(semshare_sysv_repair(&ring.view) == 0);
 	CHECK(control->repairs == 1 && control->need_data == 1 && control->need_space == 1);
 	CHECK(control->head == 64 && control->tail == 128);
 	ring_set(&ring, 128, 64);
-	CHECK(semshare_ring_repair(&ring.view) == -EPROTO);
+	CHECK(semshare_sysv_repair(&ring.view) == -EPROTO);
 	CHECK(control->repairs == 2);
 	ring_free(&ring);
 }
@@ -464,27 +551,27 @@ static void ring_repairs(void)
 static void ring_records_that_lie(void)
 {
 	struct ring ring = ring_make(SMALL);
-	struct semshare_ring_cursors at;
+	struct semshare_sysv_cursors at;
 	struct semshare_record record, *inside = (struct semshare_record *)ring.view.data;
 
 	ring_set(&ring, 0, 64);
-	CHECK(semshare_ring_look(&ring.view, &at) == 0);
-	*inside = (struct semshare_record){ .size = 48, .position = 0 };
-	CHECK(semshare_ring_peek(&ring.view, &at, &record) == 0);
-	inside->size = 49;	/* beyond the tail */
-	CHECK(semshare_ring_peek(&ring.view, &at, &record) == -EPROTO);
+	CHECK(semshare_sysv_look(&ring.view, &at) == 0);
+	*inside = (struct semshare_record){ .size = 32, .position = 0 };
+	CHECK(semshare_sysv_peek(&ring.view, &at, &record) == 0);
+	inside->size = 33;	/* beyond the tail */
+	CHECK(semshare_sysv_peek(&ring.view, &at, &record) == -EPROTO);
 	inside->size = 0xffffffff;
-	CHECK(semshare_ring_peek(&ring.view, &at, &record) == -EPROTO);
+	CHECK(semshare_sysv_peek(&ring.view, &at, &record) == -EPROTO);
 	inside->size = 0xfffffff0;
-	CHECK(semshare_ring_peek(&ring.view, &at, &record) == -EPROTO);
-	inside->size = 48;
+	CHECK(semshare_sysv_peek(&ring.view, &at, &record) == -EPROTO);
+	inside->size = 32;
 	inside->position = SMALL;	/* a turn ago, or to come */
-	CHECK(semshare_ring_peek(&ring.view, &at, &record) == -EPROTO);
+	CHECK(semshare_sysv_peek(&ring.view, &at, &record) == -EPROTO);
 	ring_set(&ring, 0, SMALL);
-	CHECK(semshare_ring_look(&ring.view, &at) == 0);
+	CHECK(semshare_sysv_look(&ring.view, &at) == 0);
 	inside->position = 0;
 	inside->size = ring.view.max_payload + 1;	/* fits, and may not be */
-	CHECK(semshare_ring_peek(&ring.view, &at, &record) == -EPROTO);
+	CHECK(semshare_sysv_peek(&ring.view, &at, &record) == -EPROTO);
 	ring_free(&ring);
 }
 
@@ -496,13 +583,13 @@ static void ring_records_that_lie(void)
 static void ring_hostile_words(void)
 {
 	struct ring ring = ring_make(SMALL);
-	unsigned char *payload = malloc(ring.view.max_payload);
+	unsigned char *payload = calloc(1, ring.view.max_payload + 1);
 	long read = 0, refused = 0;
 	int i;
 
 	CHECK(payload);
 	for (i = 0; i < 300000; i++) {
-		struct semshare_ring_cursors at;
+		struct semshare_sysv_cursors at;
 		struct semshare_record record;
 		__u64 head = random64(), tail = random64();
 
@@ -521,23 +608,23 @@ static void ring_hostile_words(void)
 			record.position = i & 8 ? head : random64();
 			memcpy(ring.view.data + (head & (SMALL - ALIGN)), &record, sizeof(record));
 		}
-		if (semshare_ring_look(&ring.view, &at)) {
+		if (semshare_sysv_look(&ring.view, &at)) {
 			refused++;
 			continue;
 		}
 		CHECK(at.tail - at.head <= SMALL);
-		while (semshare_ring_peek(&ring.view, &at, &record) == 0) {
+		while (semshare_sysv_peek(&ring.view, &at, &record) == 0) {
 			CHECK(record.size <= ring.view.max_payload);
-			semshare_ring_read(&ring.view, &at, &record, payload);
+			semshare_sysv_read(&ring.view, &at, &record, payload);
 			CHECK(at.tail - at.head <= SMALL);
 			read++;
 		}
-		if (semshare_ring_write(&ring.view, &at, 1, payload,
-					random64() % (ring.view.max_payload + 2)) == 0)
-			CHECK(at.tail - at.head <= SMALL);
-		semshare_ring_publish(&ring.view, &at, 1, 1);
-		semshare_ring_consume(&ring.view, &at, 1);
-		CHECK(semshare_ring_repair(&ring.view) == 0);
+		ring.view.policy = i % SEMSHARE_RING_POLICIES;
+		semshare_sysv_look(&ring.view, &at);
+		put_one(&ring, &at, 1, payload, random64() % (ring.view.max_payload + 2));
+		CHECK(at.tail - at.head <= SMALL);
+		semshare_sysv_consume(&ring.view, &at, 1);
+		CHECK(semshare_sysv_repair(&ring.view) == 0);
 	}
 	CHECK(read > 1000 && refused > 1000);
 	free(payload);
@@ -556,6 +643,7 @@ static void ring_hostile_control_page(void)
 	for (i = 0; i < 50000; i++) {
 		__u64 size = sizes[random64() % (sizeof(sizes) / sizeof(sizes[0]))];
 		unsigned char *area = malloc(size);
+		struct semshare_ring_port port;
 		struct semshare_ring_view view;
 		size_t words;
 
@@ -566,7 +654,8 @@ static void ring_hostile_control_page(void)
 			for (words = random64() % 3; words; words--)
 				((__u32 *)area)[random64() % 16] = (__u32)(random64() >> (32 + random64() % 32));
 		}
-		if (semshare_ring_check(&view, area, size) == 0) {
+		if (semshare_ring_check(&port, area, size) == 0) {
+			view = port.view;
 			CHECK(semshare_ring_capacity_valid(view.capacity));
 			CHECK(view.data == area + SEMSHARE_RING_CONTROL_SIZE);
 			CHECK(view.data + view.capacity <= area + size);
@@ -603,6 +692,8 @@ static const struct {
 	TEST(ring_wraps_at_each_offset),
 	TEST(ring_copies_at_each_offset),
 	TEST(ring_full_and_too_long),
+	TEST(ring_refuses),
+	TEST(ring_overwrites),
 	TEST(ring_repairs),
 	TEST(ring_records_that_lie),
 	TEST(ring_hostile_words),

@@ -1,21 +1,8 @@
 /* SPDX-License-Identifier: (GPL-2.0 OR MIT) */
 /*
- * The SysV-locked ring: what is done inside the lock, for the module and for
- * user space alike.  Taking the lock, sleeping and waking are each side's own.
- *
- * Every function here runs while the caller owns semaphore 0 of the ring's
- * set and has called semshare_lock_enter().  So plain loads and stores would
- * do between honest parties.  Two things are added:
- *
- *  - A party may be killed between any two instructions.  A put writes the
- *    record first and stores tail last, with release; a get copies the record
- *    first and stores head last.  The one 8-byte store is the commit.
- *
- *  - A party may lie, or another owner may be inside because somebody reset
- *    the semaphore.  Each cursor is loaded once (semshare_ring_look()),
- *    checked against the caller's private geometry, and only the checked copy
- *    is used; a record header is copied, checked and then used.  No access
- *    leaves data[0, capacity) whatever the shared words say.
+ * What all variants of the ring have in common: the geometry, the records, and
+ * how a party comes to know a ring that somebody else made.  The variants, each
+ * an algorithm, are in files of their own; semshare/core/variants.h has them all.
  */
 #ifndef SEMSHARE_CORE_RING_H
 #define SEMSHARE_CORE_RING_H
@@ -29,18 +16,26 @@
  * @data: the shared bytes of the records
  * @capacity: private copy, a power of two
  * @max_payload: private copy
+ * @policy: private copy
  */
 struct semshare_ring_view {
 	struct semshare_ring_control *control;
 	unsigned char *data;
 	__u64 capacity;
 	__u32 max_payload;
+	__u32 policy;
 };
 
-/* The cursors of one pass: loaded once, checked, then used. */
-struct semshare_ring_cursors {
-	__u64 head;
-	__u64 tail;
+/**
+ * struct semshare_ring_entry - a record that is to be put, or was taken
+ * @payload: its bytes
+ * @size: how many
+ * @type: its tag
+ */
+struct semshare_ring_entry {
+	const void *payload;
+	__u32 size;
+	__u32 type;
 };
 
 /* Bytes that a payload of @size takes in the ring. */
@@ -62,276 +57,5 @@ static inline int semshare_ring_capacity_valid(__u64 capacity)
 	       capacity <= SEMSHARE_RING_MAX_CAPACITY &&
 	       (capacity & (capacity - 1)) == 0;
 }
-
-/**
- * semshare_ring_format - make a ring in zeroed memory
- * @control: SEMSHARE_RING_CONTROL_SIZE bytes, and behind them @capacity bytes
- * @capacity: see semshare_ring_capacity_valid()
- * @semid: the set that guards it: SEMSHARE_RING_NSEMS semaphores, the mutex 1
- * @key: its key
- * @name: SEMSHARE_NAME_SIZE bytes, a valid name
- *
- * The magic number is stored last, with release: it pairs with the acquire in
- * semshare_ring_check().
- *
- * Return: 0 or -EINVAL.
- */
-static inline int semshare_ring_format(struct semshare_ring_control *control,
-				       __u64 capacity, __s32 semid, __u32 key,
-				       const char *name)
-{
-	if (!semshare_ring_capacity_valid(capacity))
-		return -EINVAL;
-	control->abi_version = SEMSHARE_ABI_VERSION;
-	control->features = 0;
-	control->variant = SEMSHARE_RING_SYSV;
-	control->capacity = capacity;
-	control->max_payload = semshare_ring_max_payload(capacity);
-	control->control_size = SEMSHARE_RING_CONTROL_SIZE;
-	control->semid = semid;
-	control->key = key;
-	control->nsems = SEMSHARE_RING_NSEMS;
-	control->flags = 0;
-	memcpy(control->name, name, SEMSHARE_NAME_SIZE);
-	semshare_store_release(&control->magic, SEMSHARE_RING_MAGIC);
-	return 0;
-}
-
-/**
- * semshare_ring_check - take a private view of a ring that somebody made
- * @view: out
- * @base: start of the area
- * @size: bytes of the area
- *
- * Return: 0; -EAGAIN if there is no ring (yet); -EPROTO if what stands there
- * is no ring of this ABI or does not fit into the area.
- */
-static inline int semshare_ring_check(struct semshare_ring_view *view,
-				      void *base, __u64 size)
-{
-	struct semshare_ring_control *control = (struct semshare_ring_control *)base;
-	__u64 capacity;
-
-	if (size < SEMSHARE_RING_CONTROL_SIZE + SEMSHARE_RING_MIN_CAPACITY)
-		return -EPROTO;
-	/* Pairs with the release in semshare_ring_format(). */
-	switch (semshare_load_acquire(&control->magic)) {
-	case SEMSHARE_RING_MAGIC:
-		break;
-	case 0:
-		return -EAGAIN;
-	default:
-		return -EPROTO;
-	}
-	capacity = semshare_load(&control->capacity);
-	if (semshare_load(&control->abi_version) != SEMSHARE_ABI_VERSION ||
-	    semshare_load(&control->features) != 0 ||
-	    semshare_load(&control->variant) != SEMSHARE_RING_SYSV ||
-	    semshare_load(&control->nsems) != SEMSHARE_RING_NSEMS ||
-	    semshare_load(&control->control_size) != SEMSHARE_RING_CONTROL_SIZE ||
-	    !semshare_ring_capacity_valid(capacity) ||
-	    capacity > size - SEMSHARE_RING_CONTROL_SIZE)
-		return -EPROTO;
-	view->control = control;
-	view->data = (unsigned char *)base + SEMSHARE_RING_CONTROL_SIZE;
-	view->capacity = capacity;
-	view->max_payload = semshare_ring_max_payload(capacity);
-	return 0;
-}
-
-/**
- * semshare_ring_look - load the cursors, once, and check them
- * @view: the ring
- * @at: out
- *
- * Return: 0, or -EPROTO if they cannot be those of a ring.
- */
-static inline int semshare_ring_look(const struct semshare_ring_view *view,
-				     struct semshare_ring_cursors *at)
-{
-	at->head = semshare_load(&view->control->head);
-	at->tail = semshare_load(&view->control->tail);
-	if (at->tail - at->head > view->capacity ||
-	    (at->head | at->tail) & (SEMSHARE_RING_ALIGN - 1))
-		return -EPROTO;
-	return 0;
-}
-
-static inline void semshare_ring_copy_in(const struct semshare_ring_view *view,
-					 __u64 position, const void *from, __u64 size)
-{
-	__u64 at = position & (view->capacity - 1);
-	__u64 first = view->capacity - at;
-
-	if (first > size)
-		first = size;
-	memcpy(view->data + at, from, first);
-	memcpy(view->data, (const unsigned char *)from + first, size - first);
-}
-
-static inline void semshare_ring_copy_out(const struct semshare_ring_view *view,
-					  __u64 position, void *to, __u64 size)
-{
-	__u64 at = position & (view->capacity - 1);
-	__u64 first = view->capacity - at;
-
-	if (first > size)
-		first = size;
-	semshare_copy(to, view->data + at, first);
-	semshare_copy((unsigned char *)to + first, view->data, size - first);
-}
-
-/**
- * semshare_ring_write - write one record behind at->tail
- * @view: the ring
- * @at: from semshare_ring_look(); its tail moves on
- * @type: the record's tag
- * @payload: its bytes
- * @size: how many
- *
- * The record is not published before semshare_ring_publish().
- *
- * Return: 0; -EMSGSIZE if it can never fit; -EAGAIN if there is no space now.
- */
-static inline int semshare_ring_write(const struct semshare_ring_view *view,
-				      struct semshare_ring_cursors *at, __u32 type,
-				      const void *payload, __u64 size)
-{
-	struct semshare_record record;
-	__u64 footprint;
-
-	if (size > view->max_payload)
-		return -EMSGSIZE;
-	footprint = semshare_ring_footprint(size);
-	if (footprint > view->capacity - (at->tail - at->head))
-		return -EAGAIN;
-	record.size = (__u32)size;
-	record.type = type;
-	record.position = at->tail;
-	/* Headers are aligned to their size: never split. */
-	memcpy(view->data + (at->tail & (view->capacity - 1)), &record, sizeof(record));
-	semshare_ring_copy_in(view, at->tail + sizeof(record), payload, size);
-	at->tail += footprint;
-	return 0;
-}
-
-/**
- * semshare_ring_publish - commit what was written
- * @view: the ring
- * @at: the cursors after the writes
- * @records: how many records were written
- * @bytes: their payload bytes
- *
- * The release makes the records visible before the tail to whoever looks
- * without the lock (a fill level); owners are ordered by the semaphore.
- */
-static inline void semshare_ring_publish(const struct semshare_ring_view *view,
-					 const struct semshare_ring_cursors *at,
-					 __u64 records, __u64 bytes)
-{
-	struct semshare_ring_control *control = view->control;
-
-	semshare_store_release(&control->tail, at->tail);
-	semshare_store(&control->puts, semshare_load(&control->puts) + records);
-	semshare_store(&control->put_bytes, semshare_load(&control->put_bytes) + bytes);
-}
-
-/**
- * semshare_ring_peek - copy and check the header of the record at at->head
- * @view: the ring
- * @at: from semshare_ring_look()
- * @record: out
- *
- * Return: 0; -EAGAIN if the ring is empty; -EPROTO if there is no record.
- */
-static inline int semshare_ring_peek(const struct semshare_ring_view *view,
-				     const struct semshare_ring_cursors *at,
-				     struct semshare_record *record)
-{
-	if (at->head == at->tail)
-		return -EAGAIN;
-	semshare_copy(record, view->data + (at->head & (view->capacity - 1)),
-		      sizeof(*record));
-	if (record->position != at->head || record->size > view->max_payload ||
-	    semshare_ring_footprint(record->size) > at->tail - at->head)
-		return -EPROTO;
-	return 0;
-}
-
-/**
- * semshare_ring_read - copy the payload of the record at at->head
- * @view: the ring
- * @at: its head moves on
- * @record: from semshare_ring_peek()
- * @payload: record->size bytes
- *
- * The record is not taken before semshare_ring_consume().
- */
-static inline void semshare_ring_read(const struct semshare_ring_view *view,
-				      struct semshare_ring_cursors *at,
-				      const struct semshare_record *record,
-				      void *payload)
-{
-	semshare_ring_copy_out(view, at->head + sizeof(*record), payload, record->size);
-	at->head += semshare_ring_footprint(record->size);
-}
-
-/**
- * semshare_ring_consume - commit what was read
- * @view: the ring
- * @at: the cursors after the reads
- * @records: how many records were read
- *
- * The release orders the copies before the head: once it has moved, a producer
- * may write there.
- */
-static inline void semshare_ring_consume(const struct semshare_ring_view *view,
-					 const struct semshare_ring_cursors *at,
-					 __u64 records)
-{
-	struct semshare_ring_control *control = view->control;
-
-	semshare_store_release(&control->head, at->head);
-	semshare_store(&control->gets, semshare_load(&control->gets) + records);
-}
-
-/**
- * semshare_ring_repair - put a ring right whose last owner died inside
- * @view: the ring
- *
- * The commits are single stores, so head and tail are right as they are; a
- * wake-up may be missing, so everybody who may sleep is taken to sleep.
- *
- * Return: 0, or -EPROTO if the cursors cannot be those of a ring.
- */
-static inline int semshare_ring_repair(const struct semshare_ring_view *view)
-{
-	struct semshare_ring_control *control = view->control;
-	struct semshare_ring_cursors at;
-
-	semshare_store(&control->repairs, semshare_load(&control->repairs) + 1);
-	semshare_store(&control->need_data, 1);
-	semshare_store(&control->need_space, 1);
-	return semshare_ring_look(view, &at);
-}
-
-/*
- * Sleeping and waking.
- *
- * A consumer that finds nothing sets need_data under the lock, gives the lock
- * back and sleeps on semaphore DATA, at most SEMSHARE_RING_RECHECK_MS at a
- * time.  A producer that has published and finds need_data set clears it and
- * gives the mutex back together with the hint, in one semop:
- *
- *	{MUTEX, +1, SEM_UNDO}, {DATA, 0, IPC_NOWAIT}, {DATA, +1}
- *
- * The middle operation caps the hint at one; where it fails (EAGAIN) a wake-up
- * is under way already and the mutex is given back alone.  The hint wakes one
- * sleeper.  That one passes it on: having slept, it sets need_data again (there
- * may be others behind it) and, if it leaves records, gives the hint itself.
- * So a wake-up is lost only with a killed process, and then the next look at
- * the cursors comes after SEMSHARE_RING_RECHECK_MS.  SPACE is the same with
- * the sides exchanged.
- */
 
 #endif /* SEMSHARE_CORE_RING_H */

@@ -15,7 +15,7 @@
 #include <linux/types.h>
 
 /* A different version is refused by either side; features may only be added. */
-#define SEMSHARE_ABI_VERSION	1
+#define SEMSHARE_ABI_VERSION	2
 
 #define SEMSHARE_FEATURE_AREA		0x00000001u	/* named areas */
 #define SEMSHARE_FEATURE_RING_SYSV	0x00000002u	/* the SysV-locked ring */
@@ -120,8 +120,8 @@ struct semshare_lock_segment {
  *
  * A position is a count of bytes since the ring was made; it never wraps, its
  * place is position & (capacity - 1).  head <= tail <= head + capacity.
- * Records start at multiples of 16, so a record header is never split; the
- * payload may run over the end of the ring and go on at its start.
+ * Records start at multiples of 32, the size of their header, so that is never
+ * split; the payload may run over the end of the ring and go on at its start.
  *
  * Everything below is written only by the owner of semaphore 0 of the set.
  * The commit of a put is the one store of tail, of a get the one store of
@@ -129,12 +129,30 @@ struct semshare_lock_segment {
  */
 #define SEMSHARE_RING_MAGIC		0x47525353u	/* "SSRG" */
 #define SEMSHARE_RING_CONTROL_SIZE	4096
-#define SEMSHARE_RING_ALIGN		16
+#define SEMSHARE_RING_ALIGN		32
 #define SEMSHARE_RING_MIN_CAPACITY	4096
 #define SEMSHARE_RING_MAX_CAPACITY	0x40000000	/* 1 GiB */
 
-enum semshare_ring_variant {
-	SEMSHARE_RING_SYSV	= 1,
+enum semshare_ring_variants {
+	SEMSHARE_RING_SYSV	= 1,	/* many producers, many consumers, a lock */
+	SEMSHARE_RING_SPSC	= 2,	/* one producer, one consumer, no lock */
+	SEMSHARE_RING_MPSC	= 3,	/* many producers, one consumer, no lock */
+};
+
+/* What a put does that finds no space. */
+enum semshare_ring_policy {
+	SEMSHARE_RING_WAIT	= 0,	/* it waits, as long as its caller lets it */
+	SEMSHARE_RING_REFUSE	= 1,	/* the record is dropped */
+	SEMSHARE_RING_OVERWRITE	= 2,	/* the oldest records are dropped */
+	SEMSHARE_RING_POLICIES	= 3,
+};
+
+/* Why a record that somebody wanted to put will never be taken. */
+enum semshare_ring_drop {
+	SEMSHARE_DROP_REFUSED		= 0,	/* there was no space for it */
+	SEMSHARE_DROP_OVERWRITTEN	= 1,	/* there was no space for a later one */
+	SEMSHARE_DROP_ABANDONED		= 2,	/* its producer did not finish it in time */
+	SEMSHARE_DROP_CAUSES		= 3,
 };
 
 enum semshare_ring_state {
@@ -148,22 +166,90 @@ enum semshare_ring_semaphore {
 	SEMSHARE_SEM_DATA	= 1,	/* hint, 0 or 1: "there is a record" */
 	SEMSHARE_SEM_SPACE	= 2,	/* hint, 0 or 1: "there is space" */
 	SEMSHARE_RING_NSEMS	= 3,
+	/* Of the variants of which only one party can be that: 1 free, 0 taken. */
+	SEMSHARE_SEM_PRODUCER	= 3,
+	SEMSHARE_SEM_CONSUMER	= 4,
+	SEMSHARE_RING_ROLE_NSEMS = 5,
 };
 
 /* A waiter looks at the cursors again at least this often. */
 #define SEMSHARE_RING_RECHECK_MS	100
 
+/* So long the consumer of SEMSHARE_RING_MPSC waits for a record that was begun. */
+#define SEMSHARE_RING_ABANDON_MS	1000
+
 /**
- * struct semshare_record - what stands before each payload in the ring
+ * struct semshare_record - what stands before each payload in a ring
  * @size: bytes of payload, 0 to max_payload
  * @type: the user's own tag
- * @position: where this header starts; a reader compares it with the position
- *	it reads at, so bytes that are not a record are not taken for one
+ * @position: where this header starts, or the number of its slot; a reader
+ *	compares it with the position it reads at, so bytes that are not a
+ *	record are not taken for one
+ * @sequence: 0, 1, … as records are put; a number that is missing is that of a
+ *	record that was dropped, or of one whose producer was killed over it
+ * @time_ns: CLOCK_MONOTONIC when it was put
  */
 struct semshare_record {
 	__u32 size;
 	__u32 type;
 	__u64 position;
+	__u64 sequence;
+	__u64 time_ns;
+};
+
+/**
+ * struct semshare_spsc_words - what SEMSHARE_RING_SPSC has in @words, in place of @head and @tail
+ * @tail: the producer's: position behind the newest record
+ * @sequence: the producer's: of the next record
+ * @reserved0: zero
+ * @head: the consumer's: position of the oldest record
+ * @reserved1: zero
+ *
+ * Each side has a pair of cache lines to itself, as processors fetch them.
+ */
+struct semshare_spsc_words {
+	__u64 tail;
+	__u64 sequence;
+	__u64 reserved0[14];
+	__u64 head;
+	__u64 reserved1[15];
+};
+
+/**
+ * struct semshare_slot - the head of a slot; the payload follows
+ * @state: see semshare/core/mpsc.h
+ * @owner_pid: who reserved it, so that others can find out that it is dead;
+ *	0: not known, or the kernel
+ * @owner_start: the low half of its start time, clock ticks since boot
+ * @owner_ns: of its pid namespace, the inode's number
+ * @reserved: zero
+ * @record: see there
+ */
+struct semshare_slot {
+	__u64 state;
+	__u32 owner_pid;
+	__u32 owner_start;
+	__u32 owner_ns;
+	__u32 reserved[3];
+	struct semshare_record record;
+};
+
+/**
+ * struct semshare_mpsc_words - what SEMSHARE_RING_MPSC has in @words
+ * @tail: next position to reserve
+ * @drops: records that were refused because there was no slot: any producer
+ * @reserved0: zero
+ * @head: next position to take
+ * @abandoned: positions given up by the consumer
+ * @reserved1: zero
+ */
+struct semshare_mpsc_words {
+	__u64 tail;
+	__u64 drops;
+	__u64 reserved0[14];
+	__u64 head;
+	__u64 abandoned;
+	__u64 reserved1[14];
 };
 
 /**
@@ -171,14 +257,16 @@ struct semshare_record {
  * @magic: SEMSHARE_RING_MAGIC, stored last when a ring is made
  * @abi_version: SEMSHARE_ABI_VERSION
  * @features: 0
- * @variant: enum semshare_ring_variant
+ * @variant: enum semshare_ring_variants
  * @capacity: bytes of records, a power of two
- * @max_payload: the longest payload, capacity / 4 - sizeof(struct semshare_record)
+ * @max_payload: the longest payload: capacity / 4 - sizeof(struct semshare_record),
+ *	or, of SEMSHARE_RING_MPSC, a slot's: a multiple of 64
  * @control_size: SEMSHARE_RING_CONTROL_SIZE
  * @semid: the set that guards the ring
  * @key: its key
- * @nsems: SEMSHARE_RING_NSEMS
+ * @nsems: SEMSHARE_RING_NSEMS, or SEMSHARE_RING_ROLE_NSEMS
  * @flags: 0
+ * @policy: enum semshare_ring_policy
  * @reserved0: zero
  * @lock: state of SEMSHARE_SEM_MUTEX
  * @head: position of the oldest record
@@ -193,6 +281,9 @@ struct semshare_record {
  * @repairs: times an owner was found dead inside
  * @reserved2: zero
  * @name: the ring's name
+ * @sequence: of the next record
+ * @drops: records dropped, for each enum semshare_ring_drop
+ * @words: what a variant has of its own, such as struct semshare_spsc_words
  *
  * The kernel keeps its own copy of the geometry and never reads it here again.
  */
@@ -209,7 +300,8 @@ struct semshare_ring_control {
 	__u32 key;
 	__u32 nsems;
 	__u32 flags;
-	__u64 reserved0[2];
+	__u32 policy;
+	__u32 reserved0[3];
 
 	struct semshare_lock_state lock;
 
@@ -225,7 +317,30 @@ struct semshare_ring_control {
 	__u64 repairs;
 
 	char name[SEMSHARE_NAME_SIZE];
-	__u8 reserved2[SEMSHARE_RING_CONTROL_SIZE - 256];
+
+	__u64 sequence;
+	__u64 drops[SEMSHARE_DROP_CAUSES];
+	__u64 reserved2[28];
+
+	__u64 words[448];
+};
+
+/**
+ * struct semshare_ring_params - what a new ring is to be
+ * @capacity: bytes of records: a power of two from SEMSHARE_RING_MIN_CAPACITY
+ *	to SEMSHARE_RING_MAX_CAPACITY
+ * @variant: enum semshare_ring_variants
+ * @policy: enum semshare_ring_policy, one that the variant can
+ * @max_payload: of SEMSHARE_RING_MPSC: of each slot, a multiple of 64, 64 to
+ *	@capacity / 4; 0: 192.  Of others: 0
+ * @reserved: zero
+ */
+struct semshare_ring_params {
+	__u64 capacity;
+	__u32 variant;
+	__u32 policy;
+	__u32 max_payload;
+	__u32 reserved;
 };
 
 /* ------------------------------------------- areas in POSIX shared memory */

@@ -20,6 +20,7 @@ enum semshare_ring_test_context {
  * @flags: SEMSHARE_RING_OPEN_* of kapi.h
  * @capacity: 0: open the ring; else make one of this capacity
  * @mode: of the set that is made
+ * @policy: enum semshare_ring_policy of the ring that is made
  * @context: enum semshare_ring_test_context, of opening or making it
  */
 struct semshare_ring_test_open {
@@ -27,7 +28,8 @@ struct semshare_ring_test_open {
 	__u32 flags;
 	__u64 capacity;
 	__u32 mode;
-	__u32 context;
+	__u16 policy;
+	__u16 context;
 };
 
 enum semshare_ring_test_operation {
