@@ -39,15 +39,40 @@
  * dead somebody who can tell does (semshare_mpsc_reserve() asks).  So a record
  * that was accepted is never written into by one that comes late.
  *
- * Memory order.  Three pairs, each an edge of the diagram:
+ * Memory order.  What is done before the one letter of a pair is seen by who
+ * comes to the other, and has seen what the first one stored:
  *
- *	commit:  payload, then cmpxchg(state)	| consumer: acquire state, payload
- *	consume: payload, then release state	| producer: acquire state, payload
- *	consume: state, then release head	| producer: acquire head, state
+ *	producer				consumer
  *
- * The second makes the third unnecessary for correctness: a producer that reads
- * an old head finds the ring full, one that reads the new head and an old state
- * would take a free slot for a lie.
+ *	H  LOAD.acquire tail
+ *	   LOAD drops
+ *	D  LOAD.acquire head			   LOAD record
+ *	G  CMPXCHG tail				   STORE owner_pid = 0
+ *	F  LOAD.acquire state			   STORE state = FREE(p + slots)
+ *	   STORE owner_start, owner_ns		C  STORE.release head
+ *	I  STORE.release owner_pid
+ *	   STORE record				B  LOAD.acquire state
+ *	A  CMPXCHG state: FREE, COMMITTED	   LOAD record
+ *
+ *	late, or by who knows that it is dead:	gives it up:
+ *	   STORE record				J  LOAD.acquire owner_pid
+ *	E  CMPXCHG state: …, RELEASED		   LOAD owner_start, owner_ns
+ *						   STORE writer
+ *	the next one, after F:			L  CMPXCHG state: …, ABANDONED
+ *	   STORE owner_pid = 0			   LOAD owner_pid
+ *	K  CMPXCHG state: RELEASED, FREE
+ *
+ *	A with B	the record is complete
+ *	C with D	it is copied, its slot says FREE
+ *	E with F	a late producer writes no more
+ *	G with H	sequence numbers grow with positions: drops are no fewer
+ *	I with J	the owner's words are of one owner
+ *	K with L	and not of the one before
+ *	L with F	who was given up is who may let go
+ *
+ * A slot's state is not released by the consumer, nor a FREE one acquired: whoever
+ * reserves a position has acquired a head behind that slot.  The others' order is
+ * of no consequence; that each change of state is one cmpxchg is.
  *
  * Every word may be written by a hostile party.  Nothing here leaves the slots
  * for that, nor goes round more often than there are slots; what makes no sense
@@ -68,6 +93,11 @@ enum semshare_slot_state {
 	SEMSHARE_SLOT_QUARANTINED	= 3,
 	SEMSHARE_SLOT_RELEASED		= 4,
 };
+
+/* Between honest parties a slot's state changes less often than that while one looks at it. */
+#define SEMSHARE_SLOT_TRIES	16
+/* And the tail, if there are fewer slots. */
+#define SEMSHARE_MPSC_TRIES	4096
 
 /* Whoever reserves a slot: what is needed to find out later whether it is dead. */
 struct semshare_mpsc_owner {
@@ -151,8 +181,9 @@ static inline void semshare_mpsc_format(const struct semshare_mpsc *ring)
 static inline int semshare_slot_release(struct semshare_slot *slot, __u64 position)
 {
 	__u64 state = semshare_load(&slot->state);
+	unsigned int tries;
 
-	for (;;) {
+	for (tries = 0; tries < SEMSHARE_SLOT_TRIES; tries++) {
 		__u64 at = semshare_slot_position(state);
 
 		switch (state & SEMSHARE_SLOT_STATE_MASK) {
@@ -167,55 +198,84 @@ static inline int semshare_slot_release(struct semshare_slot *slot, __u64 positi
 		default:
 			return 0;
 		}
+		/* E, with F of the next one. */
 		if (semshare_try_cmpxchg(&slot->state, &state,
 					 semshare_slot_state(at, SEMSHARE_SLOT_RELEASED)))
 			return 1;
 	}
+	return 0;
 }
 
 /*
  * Make a slot ours whose position we have reserved.  0: it is.  -EAGAIN: the
  * position is passed over, take another.  -EPROTO.
  */
-static inline int semshare_mpsc_claim(struct semshare_slot *slot, __u64 position)
+static inline int semshare_mpsc_claim(struct semshare_slot *slot, __u64 position, __u64 mask)
 {
-	__u64 state = semshare_load_acquire(&slot->state);
 	enum semshare_slot_state next;
-	__u64 at;
+	unsigned int tries;
 
-	for (;;) {
-		at = semshare_slot_position(state);
+	for (tries = 0; tries < SEMSHARE_SLOT_TRIES; tries++) {
+		/* F, with E of one who wrote too late. */
+		__u64 state = semshare_load_acquire(&slot->state);
+		__u64 at = semshare_slot_position(state);
+
+		if ((at - position) & mask)
+			return -EPROTO;
+		next = SEMSHARE_SLOT_QUARANTINED;
 		switch (state & SEMSHARE_SLOT_STATE_MASK) {
 		case SEMSHARE_SLOT_FREE:
-			return at == position ? 0 : -EPROTO;
+			if (at == position)
+				return 0;
+			break;
 		case SEMSHARE_SLOT_ABANDONED:
 			if (at == position) {
 				/* We were so slow that the consumer gave us up. */
 				(void)semshare_slot_release(slot, position);
 				return -EAGAIN;
 			}
-			next = SEMSHARE_SLOT_QUARANTINED;
 			break;
 		case SEMSHARE_SLOT_QUARANTINED:
 			if (at == position)
 				return -EAGAIN;
-			next = SEMSHARE_SLOT_QUARANTINED;
 			break;
 		case SEMSHARE_SLOT_RELEASED:
 			if (at == position)
 				return -EAGAIN;
-			/* Of the one who was here before. */
-			semshare_store(&slot->owner_pid, 0);
 			next = SEMSHARE_SLOT_FREE;
+			break;
+		case SEMSHARE_SLOT_COMMITTED:
 			break;
 		default:
 			return -EPROTO;
 		}
-		if (at > position)
+		if (at > position) {
+			/*
+			 * We were stopped since before the claim, for longer than the
+			 * consumer waits, and others went on round the ring.  If it
+			 * is for us that the slot is out of use, we let it go; if for
+			 * somebody before us, it is not ours to let go.
+			 */
+			if ((state & SEMSHARE_SLOT_STATE_MASK) != SEMSHARE_SLOT_QUARANTINED ||
+			    semshare_load(&slot->writer) != position)
+				return -EAGAIN;
+			/* Nothing was written, so E has nothing to order. */
+			if (semshare_try_cmpxchg(&slot->state, &state,
+						 semshare_slot_state(at, SEMSHARE_SLOT_RELEASED)))
+				return -EAGAIN;
+			continue;
+		}
+		if ((state & SEMSHARE_SLOT_STATE_MASK) == SEMSHARE_SLOT_FREE ||
+		    (state & SEMSHARE_SLOT_STATE_MASK) == SEMSHARE_SLOT_COMMITTED)
 			return -EPROTO;
+		/* Of the one who was here before. */
+		if (next == SEMSHARE_SLOT_FREE)
+			semshare_store(&slot->owner_pid, 0);
+		/* K, with L of who gives us up: it does not find the owner of before. */
 		if (semshare_try_cmpxchg(&slot->state, &state, semshare_slot_state(position, next)))
 			return next == SEMSHARE_SLOT_FREE ? 0 : -EAGAIN;
 	}
+	return -EPROTO;
 }
 
 /**
@@ -232,17 +292,19 @@ static inline int semshare_mpsc_reserve(const struct semshare_mpsc *ring,
 					struct semshare_mpsc_reservation *reservation)
 {
 	struct semshare_mpsc_words *words = ring->words;
+	/* H, with G of who reserved the position before. */
 	__u64 tail = semshare_load_acquire(&words->tail);
-	__u64 drops, used, passed = 0;
+	__u64 drops, used, passed = 0, tries = 0;
 	struct semshare_slot *slot;
 	int error;
 
 	for (;;) {
 		/* After the tail, see the sequence below. */
 		drops = semshare_load(&words->drops);
+		/* D, with C of the consumer that gave the slot back. */
 		used = tail - semshare_load_acquire(&words->head);
 		if (used > ring->mask) {
-			__u64 again = semshare_load_acquire(&words->tail);
+			__u64 again = semshare_load_acquire(&words->tail);	/* H */
 
 			/* The head has overtaken the tail that we had read. */
 			if (again != tail && passed++ <= ring->mask) {
@@ -251,19 +313,26 @@ static inline int semshare_mpsc_reserve(const struct semshare_mpsc *ring,
 			}
 			return used > ring->mask + 1 ? -EPROTO : -EAGAIN;
 		}
-		if (!semshare_try_cmpxchg(&words->tail, &tail, tail + 1))
+		/* G, with H of who reserves the next. */
+		if (!semshare_try_cmpxchg(&words->tail, &tail, tail + 1)) {
+			/* Others may go round the ring for ever: not so this one. */
+			if (tries++ > ring->mask + SEMSHARE_MPSC_TRIES)
+				return -EAGAIN;
+			/* H once more: what a cmpxchg that fails has read orders nothing. */
+			tail = semshare_load_acquire(&words->tail);
 			continue;
+		}
 		slot = semshare_mpsc_slot(ring, tail);
-		error = semshare_mpsc_claim(slot, tail);
+		error = semshare_mpsc_claim(slot, tail, ring->mask);
 		if (!error)
 			break;
 		if (error != -EAGAIN || passed++ > ring->mask)
 			return error;
-		tail = semshare_load_acquire(&words->tail);
+		tail = semshare_load_acquire(&words->tail);	/* H */
 	}
 	semshare_store(&slot->owner_start, owner->start);
 	semshare_store(&slot->owner_ns, owner->ns);
-	/* Last: whoever reads a pid reads the others after it. */
+	/* I, with J: whoever reads a pid reads the others after it. */
 	semshare_store_release(&slot->owner_pid, owner->pid);
 	reservation->slot = slot;
 	reservation->position = tail;
@@ -285,9 +354,11 @@ static inline int semshare_mpsc_reserve(const struct semshare_mpsc *ring,
 static inline void semshare_mpsc_drop(const struct semshare_mpsc *ring)
 {
 	__u64 drops = semshare_load(&ring->words->drops);
+	__u64 tries;
 
-	while (!semshare_try_cmpxchg(&ring->words->drops, &drops, drops + 1))
-		;
+	for (tries = 0; tries <= ring->mask + SEMSHARE_MPSC_TRIES; tries++)
+		if (semshare_try_cmpxchg(&ring->words->drops, &drops, drops + 1))
+			return;
 }
 
 /* Where the payload goes: semshare_mpsc_max_payload() bytes. */
@@ -318,6 +389,7 @@ static inline int semshare_mpsc_commit(const struct semshare_mpsc_reservation *r
 	slot->record.position = reservation->position;
 	slot->record.sequence = reservation->sequence;
 	slot->record.time_ns = time_ns;
+	/* A, with B. */
 	if (semshare_try_cmpxchg(&slot->state, &state,
 				 semshare_slot_state(reservation->position,
 						     SEMSHARE_SLOT_COMMITTED)))
@@ -335,16 +407,22 @@ static inline int semshare_mpsc_commit(const struct semshare_mpsc_reservation *r
  */
 static inline void semshare_mpsc_begin(struct semshare_mpsc *ring)
 {
-	__u64 passed;
+	__u64 at, passed;
 
 	ring->head = semshare_load(&ring->words->head);
-	for (passed = 0; passed <= ring->mask; passed++) {
-		if (semshare_load_acquire(&semshare_mpsc_slot(ring, ring->head)->state) !=
-		    semshare_slot_state(ring->head + ring->mask + 1, SEMSHARE_SLOT_FREE))
+	for (passed = 0, at = ring->head; passed <= ring->mask; passed++, at++) {
+		__u64 state = semshare_load(&semshare_mpsc_slot(ring, at)->state);
+
+		if (state == semshare_slot_state(at + ring->mask + 1, SEMSHARE_SLOT_FREE))
+			ring->head = at + 1;
+		else if (state == semshare_slot_state(at, SEMSHARE_SLOT_FREE) ||
+			 state == semshare_slot_state(at, SEMSHARE_SLOT_COMMITTED) ||
+			 semshare_slot_position(state) != at)
 			break;
-		ring->head++;
+		/* Else it is one that was given up, and behind it there may be more. */
 	}
 	ring->cursor = ring->head;
+	/* C. */
 	semshare_store_release(&ring->words->head, ring->head);
 }
 
@@ -354,14 +432,15 @@ static inline void semshare_mpsc_bury(const struct semshare_mpsc *ring, struct s
 	__u64 state = semshare_load(&slot->state);
 	struct semshare_mpsc_owner owner;
 
-	owner.pid = semshare_load_acquire(&slot->owner_pid);
+	owner.pid = semshare_load_acquire(&slot->owner_pid);	/* J */
 	owner.start = semshare_load(&slot->owner_start);
 	owner.ns = semshare_load(&slot->owner_ns);
 	if (!owner.pid || !ring->is_dead || !ring->is_dead(&owner))
 		return;
 	/*
 	 * Only the consumer comes here, and who is dead writes no more: the
-	 * words are still those of the owner.
+	 * words are still those of the owner.  E, in its place: that it is dead
+	 * was told by the kernel, after all that it did.
 	 */
 	while ((state & SEMSHARE_SLOT_STATE_MASK) == SEMSHARE_SLOT_ABANDONED ||
 	       (state & SEMSHARE_SLOT_STATE_MASK) == SEMSHARE_SLOT_QUARANTINED)
@@ -390,7 +469,7 @@ static inline int semshare_mpsc_peek(struct semshare_mpsc *ring, struct semshare
 	for (passed = 0; passed <= ring->mask && ring->cursor - ring->head <= ring->mask;
 	     passed++) {
 		struct semshare_slot *slot = semshare_mpsc_slot(ring, ring->cursor);
-		__u64 state = semshare_load_acquire(&slot->state);
+		__u64 state = semshare_load_acquire(&slot->state);	/* B, with A */
 		__u64 at = semshare_slot_position(state);
 
 		switch (state & SEMSHARE_SLOT_STATE_MASK) {
@@ -417,7 +496,7 @@ static inline int semshare_mpsc_peek(struct semshare_mpsc *ring, struct semshare
 			ring->cursor++;
 			continue;
 		}
-		return semshare_load_acquire(&ring->words->tail) == ring->cursor ? -EAGAIN : -EBUSY;
+		return semshare_load(&ring->words->tail) == ring->cursor ? -EAGAIN : -EBUSY;
 	}
 	return -EAGAIN;
 }
@@ -442,10 +521,10 @@ static inline void semshare_mpsc_consume(struct semshare_mpsc *ring)
 		    semshare_slot_state(ring->head, SEMSHARE_SLOT_COMMITTED))
 			continue;
 		semshare_store(&slot->owner_pid, 0);
-		semshare_store_release(&slot->state,
-				       semshare_slot_state(ring->head + ring->mask + 1,
-							   SEMSHARE_SLOT_FREE));
+		semshare_store(&slot->state, semshare_slot_state(ring->head + ring->mask + 1,
+								 SEMSHARE_SLOT_FREE));
 	}
+	/* C, with D of who takes these slots next. */
 	semshare_store_release(&ring->words->head, ring->head);
 }
 
@@ -463,8 +542,11 @@ static inline int semshare_mpsc_abandon(struct semshare_mpsc *ring)
 	struct semshare_slot *slot = semshare_mpsc_slot(ring, ring->cursor);
 	__u64 state = semshare_load(&slot->state);
 	enum semshare_slot_state next;
+	unsigned int tries = 0;
 
 	do {
+		if (tries++ > SEMSHARE_SLOT_TRIES)
+			return 0;
 		if (semshare_slot_position(state) >= ring->cursor &&
 		    state != semshare_slot_state(ring->cursor, SEMSHARE_SLOT_FREE))
 			return 0;
@@ -476,7 +558,10 @@ static inline int semshare_mpsc_abandon(struct semshare_mpsc *ring)
 			break;
 		default:
 			next = SEMSHARE_SLOT_ABANDONED;
+			/* From now on, and until it lets go, it is the one who may write. */
+			semshare_store(&slot->writer, ring->cursor);
 		}
+		/* L: the owner is read after it, and who wants to let go reads the writer. */
 	} while (!semshare_try_cmpxchg(&slot->state, &state,
 				       semshare_slot_state(ring->cursor, next)));
 	semshare_store(&words->abandoned, semshare_load(&words->abandoned) + 1);
@@ -506,7 +591,7 @@ static inline int semshare_mpsc_busy(struct semshare_mpsc *ring, __u64 now)
 		return 0;
 	}
 	if (now - ring->busy_since < SEMSHARE_RING_ABANDON_MS * (__u64)1000000) {
-		owner.pid = semshare_load_acquire(&slot->owner_pid);
+		owner.pid = semshare_load_acquire(&slot->owner_pid);	/* J */
 		owner.start = semshare_load(&slot->owner_start);
 		owner.ns = semshare_load(&slot->owner_ns);
 		if (!owner.pid || !ring->is_dead || !ring->is_dead(&owner))

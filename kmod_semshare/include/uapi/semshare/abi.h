@@ -223,6 +223,8 @@ struct semshare_spsc_words {
  * @owner_start: the low half of its start time, clock ticks since boot
  * @owner_ns: of its pid namespace, the inode's number
  * @reserved: zero
+ * @writer: the consumer's: the position that was given up, and whose producer
+ *	may be writing here still; old where @state says that there is none
  * @record: see there
  */
 struct semshare_slot {
@@ -230,7 +232,8 @@ struct semshare_slot {
 	__u32 owner_pid;
 	__u32 owner_start;
 	__u32 owner_ns;
-	__u32 reserved[3];
+	__u32 reserved;
+	__u64 writer;
 	struct semshare_record record;
 };
 
