@@ -51,6 +51,10 @@ BREAKS = {
     "mpsc": [
         ("semshare_mpsc_commit", "semshare_try_cmpxchg(", "relaxed_try_cmpxchg("),
         ("semshare_mpsc_peek", "semshare_load_acquire(", "semshare_load("),
+        ("semshare_mpsc_consume", "semshare_store_release(", "semshare_store("),
+        ("semshare_mpsc_reserve", "semshare_load_acquire(&words->head", "semshare_load(&words->head"),
+        ("semshare_slot_release", "semshare_try_cmpxchg(", "relaxed_try_cmpxchg("),
+        ("semshare_mpsc_claim", "semshare_load_acquire(", "semshare_load("),
     ],
 }
 
@@ -59,6 +63,8 @@ def build(folder: Path, algorithm: str, first: Path | None = None) -> Path:
     program = folder / algorithm
     command = [
         *(str(COMPILER), "-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-pthread", "-fsanitize=thread"),
+        # What the compiler copies by itself ThreadSanitizer does not see.
+        "-fno-builtin",
         *(["-I", str(first)] if first else []),
         *("-I", str(INCLUDE), "-I", str(INCLUDE / "uapi"), f"-Drelaxed_try_cmpxchg(p,o,n)={RELAXED}"),
         *("-o", str(program), str(SOURCES / f"{algorithm}.c")),
@@ -102,6 +108,10 @@ def test_a_barrier_that_is_missing_is_reported(tmp_path, name, function, barrier
     copy = tmp_path / "semshare" / "core"
     copy.mkdir(parents=True)
     (copy / f"{name}.h").write_text(text[:start] + text[start:end].replace(barrier, instead) + text[end:])
-    done = run(build(tmp_path, name, first=tmp_path), RUNS[name][0][0])
+    program = build(tmp_path, name, first=tmp_path)
+    for arguments, _ in RUNS[name]:
+        done = run(program, arguments)
+        if done.returncode:
+            break
     assert done.returncode == 66, done.stdout + done.stderr
     assert "WARNING: ThreadSanitizer: data race" in done.stderr
