@@ -15,8 +15,13 @@ CORE = INCLUDE / "semshare" / "core"
 #: Where barriers are that a model must have.
 FILES = [CORE / "spsc.h", CORE / "mpsc.h", CORE / "variants.h", TOP / "semshare" / "native" / "ring.c"]
 
-#: Acquires that only look at a cursor, to wait a little or not, before the ring is looked at in earnest.
-HINTS = {("look", "load_acquire(cursor)"): 2}
+#: What no model has, how often it is there, and why.
+NOT_MODELLED = {
+    # It only looks at a cursor, to wait a little or not, before the ring is looked at in earnest.
+    ("look", "load_acquire(cursor)"): 2,
+    # Its order is not needed: it is a cmpxchg so that a hostile party's change of the state is seen.
+    ("semshare_mpsc_bury", "try_cmpxchg(&slot->state)"): 1,
+}
 
 BARRIER = re.compile(r"\bsemshare_(?:load_acquire|store_release|try_cmpxchg|full_barrier)\([^,()]*[,)]")
 
@@ -30,6 +35,37 @@ def functions(text: str) -> dict[str, tuple[int, int]]:
     """Where the body of each function begins and ends, in kernel style: a brace of its own at both ends."""
     pattern = r"^[^\s#{};*][^{};#]*?\b(\w+)\((?:[^(){};]|\([^(){};]*\))*\)\n\{\n.*?^\}"
     return {found[1]: found.span() for found in re.finditer(pattern, _blank(text), re.M | re.S)}
+
+
+#: A line of a model that has a barrier of the code, and of which function, if "atomic" not for the order's sake.
+OURS = re.compile(r"^(?P<code>.*;)\s*// (?P<atomic>atomic )?(?P<of>.*)$")
+
+
+def mutants(text: str, without: list[tuple[str, str]], split: tuple[str, str]) -> list[tuple[str, str]]:
+    """(what was taken out, the model without it), for each barrier of a model that is the code's.
+
+    Args:
+        without: patterns of barriers, and what is left of each.
+        split: the same for a cmpxchg that is to be no longer one.
+    """
+    lines = text.splitlines()
+    found = []
+    for number, line in enumerate(lines):
+        if not (ours := OURS.match(line)):
+            continue
+        for barrier, instead in [split] if ours["atomic"] else without:
+            changed, count = re.subn(barrier, instead, ours["code"])
+            if count:
+                found.append((ours["of"], plain("\n".join([*lines[:number], changed, *lines[number + 1 :]]))))
+                break
+        else:
+            raise AssertionError(f"no barrier that could be taken out: {line.strip()}")
+    return found
+
+
+def plain(text: str) -> str:
+    """A model as its tool reads it: without the comments that are ours."""
+    return re.sub(r"[ \t]*// .*$", "", text, flags=re.M) + "\n"
 
 
 def named_barriers(comments: Iterable[str]) -> Counter[tuple[str, str]]:
@@ -49,4 +85,4 @@ def barriers() -> Counter[tuple[str, str]]:
         for name, (begin, end) in functions(text).items():
             for each in BARRIER.findall(_blank(text)[begin:end]):
                 found[name, each.removeprefix("semshare_")[:-1] + ")"] += 1
-    return found - Counter(HINTS)
+    return found - Counter(NOT_MODELLED)

@@ -13,45 +13,24 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from barriers import TOP, barriers, named_barriers
+from barriers import TOP, barriers, mutants, named_barriers, plain
 
 HERE = Path(__file__).parent
 TESTS = sorted((HERE / "litmus").glob("*.litmus"))
-OURS = re.compile(r"^(?P<code>.*;)\s*// (?P<of>.*)$")
 
 #: What is left of a line without its barrier.
 WITHOUT = [
     (r"smp_store_release\((\w+), (\w+)\);", r"WRITE_ONCE(*\1, \2);"),
     (r"smp_load_acquire\((\w+)\);", r"READ_ONCE(*\1);"),
     (r"smp_mb\(\);", r""),
-    (r"(\w+) = cmpxchg_relaxed\((\w+), (\w+), ([^()]+)\);", r"\1 = READ_ONCE(*\2); if (\1 == \3) { WRITE_ONCE(*\2, \4); }"),
-    (r"cmpxchg\(", r"cmpxchg_relaxed("),
+    (r"\bcmpxchg\(", r"cmpxchg_relaxed("),
 ]
+SPLIT = (
+    r"(\w+) = cmpxchg_relaxed\((\w+), (\w+), ([^()]+)\);",
+    r"\1 = READ_ONCE(*\2); if (\1 == \3) { WRITE_ONCE(*\2, \4); }",
+)
 
-
-def plain(text: str) -> str:
-    """The test as herd7 reads it: without the comments that are ours."""
-    return re.sub(r"\s*// .*$", "", text, flags=re.M)
-
-
-def mutants(text: str) -> list[tuple[str, str]]:
-    """(what was taken out, the test without it), for each barrier that is the code's."""
-    lines = text.splitlines()
-    found = []
-    for number, line in enumerate(lines):
-        if not (ours := OURS.match(line)):
-            continue
-        for barrier, instead in WITHOUT:
-            without, count = re.subn(barrier, instead, ours["code"])
-            if count:
-                found.append((ours["of"], plain("\n".join([*lines[:number], without, *lines[number + 1 :]]))))
-                break
-        else:
-            raise AssertionError(f"no barrier that could be taken out: {line.strip()}")
-    return found
-
-
-CASES = [(path.stem, of, text) for path in TESTS for of, text in mutants(path.read_text())]
+CASES = [(path.stem, of, text) for path in TESTS for of, text in mutants(path.read_text(), WITHOUT, SPLIT)]
 
 
 @pytest.fixture(scope="session")

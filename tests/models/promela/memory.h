@@ -35,7 +35,7 @@ short buffer_knows[N * L];
 short knows[N];
 short accesses;		/* all so far; each is a bit */
 short writes;		/* those that were writes */
-byte access;		/* how many */
+byte count;		/* how many */
 
 byte loop;		/* for loops inside d_step */
 
@@ -105,6 +105,24 @@ inline try_cmpxchg(ok, x, expected, value)
 	fi
 }
 
+/*
+ * The same where `to` was to be loaded from `from` before it, and its value is needed only after it: if that was put off
+ * (late) it is made now, or, without order, by who needs it.
+ */
+inline late_try_cmpxchg(ok, x, expected, value, to, from)
+{
+	if
+	:: late -> load(to, from); late = 0
+	:: else
+	fi;
+	try_cmpxchg(ok, x, expected, value)
+}
+
+inline relaxed_late_try_cmpxchg(ok, x, expected, value, to, from)
+{
+	relaxed_try_cmpxchg(ok, x, expected, value)
+}
+
 /* The same without any order; what was released before it stays released. */
 inline relaxed_try_cmpxchg(ok, x, expected, value)
 {
@@ -147,10 +165,10 @@ inline write_record()
 {
 	d_step {
 		assert((accesses & ~knows[me]) == 0);	/* else a race, with who wrote or reads it */
-		accesses = accesses | (1 << access);
-		writes = writes | (1 << access);
-		knows[me] = knows[me] | (1 << access);
-		access++;
+		accesses = accesses | (1 << count);
+		writes = writes | (1 << count);
+		knows[me] = knows[me] | (1 << count);
+		count++;
 	}
 }
 
@@ -158,9 +176,9 @@ inline read_record()
 {
 	d_step {
 		assert((writes & ~knows[me]) == 0);	/* else a race, with who wrote it */
-		accesses = accesses | (1 << access);
-		knows[me] = knows[me] | (1 << access);
-		access++;
+		accesses = accesses | (1 << count);
+		knows[me] = knows[me] | (1 << count);
+		count++;
 	}
 }
 

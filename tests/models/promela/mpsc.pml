@@ -27,10 +27,10 @@
 #define IS(position, kind) ((position) << 3 | (kind))
 
 #ifndef GIVE_UPS
-#define GIVE_UPS	2
+#define GIVE_UPS	1
 #endif
 #ifndef POSITIONS
-#define POSITIONS	4
+#define POSITIONS	3
 #endif
 
 /* Who has the slot for a position, plus one: from when its state says so. */
@@ -147,7 +147,7 @@ done:	skip;
 inline look_at_owner()
 {
 	known = 0;
-	load_acquire(owner, PID); // semshare_mpsc_busy: load_acquire(&slot->owner_pid)
+	load_acquire(owner, PID); // semshare_mpsc_busy: load_acquire(&slot->owner_pid); semshare_mpsc_bury: load_acquire(&slot->owner_pid)
 	load(start, START);
 	if
 	:: owner != 0 && start != owner -> known = 1
@@ -163,7 +163,7 @@ inline bury()
 	look_at_owner();
 	do
 	:: known && (KIND(state) == ABANDONED || KIND(state) == QUARANTINED) ->
-		try_cmpxchg(ok, STATE, state, IS(POSITION(state), RELEASED)); // semshare_mpsc_bury: try_cmpxchg(&slot->state)
+		relaxed_try_cmpxchg(ok, STATE, state, IS(POSITION(state), RELEASED));
 		if
 		:: ok ->
 			assert(!holder[given_up] || dead[holder[given_up] - 1]);
@@ -228,7 +228,7 @@ abandon:
 		store(WRITER, cursor);
 		given_up = cursor
 	fi;
-	try_cmpxchg(ok, STATE, state, IS(cursor, next)); // semshare_mpsc_abandon: try_cmpxchg(&slot->state)
+	try_cmpxchg(ok, STATE, state, IS(cursor, next)); // atomic semshare_mpsc_abandon: try_cmpxchg(&slot->state)
 	if
 	:: !ok -> goto abandon
 	:: else

@@ -439,8 +439,8 @@ static inline void semshare_mpsc_bury(const struct semshare_mpsc *ring, struct s
 		return;
 	/*
 	 * Only the consumer comes here, and who is dead writes no more: the
-	 * words are still those of the owner.  E, in its place: that it is dead
-	 * was told by the kernel, after all that it did.
+	 * words are still those of the owner.  That it is dead the kernel has told
+	 * after all that it did, and C passes that on: this cmpxchg orders nothing.
 	 */
 	while ((state & SEMSHARE_SLOT_STATE_MASK) == SEMSHARE_SLOT_ABANDONED ||
 	       (state & SEMSHARE_SLOT_STATE_MASK) == SEMSHARE_SLOT_QUARANTINED)
