@@ -20,8 +20,14 @@
 
 #include "resolve.h"
 
+/*
+ * Without static calls of its own (arm64) an architecture makes them calls through
+ * a pointer, which is as good where nothing checks what such a call leads to.
+ */
 #ifndef CONFIG_HAVE_STATIC_CALL
-#error "semshare needs an architecture with static calls (CONFIG_HAVE_STATIC_CALL), such as x86-64"
+#if defined(CONFIG_ARM64_BTI_KERNEL) || defined(CONFIG_CFI_CLANG) || defined(CONFIG_CFI)
+#error "semshare needs static calls (CONFIG_HAVE_STATIC_CALL) where calls through pointers are checked"
+#endif
 #endif
 
 DEFINE_STATIC_CALL_NULL(semshare_do_semtimedop, __do_semtimedop);
