@@ -38,10 +38,23 @@ setup: ## install what is missing: Debian packages, .venv, the machine's kernel 
 demo: setup kmod ## kernel threads and Python processes around one lock and one buffer, in the machine (ARGS=…)
 	@$(run) --sh "semshare demo $$SEMSHARE_ARGS"
 
-test: setup kmod ## the host's tests, then the machine's (T=path or expression, PYTEST_ARGS=…)
+test: setup setup-models setup-arm64 kmod ## the host's tests, then the machine's (T=path or expression, PYTEST_ARGS=…)
 	@vm/test
 
-test-all: setup ## the host's tests and the machine's with every kernel, or those in KERNELS='…', and one table of them
+test-models: setup setup-models ## the memory order of the rings: herd7, spin, ThreadSanitizer; part of test
+	@.venv/bin/python -m pytest tests/models $$PYTEST_ARGS
+
+test-arm64: setup setup-arm64 ## package and module, cross-built for arm64, and what can be run of them; part of test
+	@.venv/bin/python -m pytest tests/arm64 $$PYTEST_ARGS
+
+setup-models:
+	@vm/setup models
+	@vm/herd >/dev/null
+
+setup-arm64:
+	@vm/setup arm64
+
+test-all: setup setup-models setup-arm64 ## the host's tests and the machine's with every kernel, or those in KERNELS='…', and one table of them
 	@vm/test-all $(KERNELS)
 
 test-packaging: setup kmod ## install, sign and load the module as a new user would, in a chroot and under Secure Boot
@@ -79,6 +92,6 @@ clean: ## remove what was built; .venv stays
 distclean: clean ## and .venv; the cache of kernels, shared with other clones, stays
 	@rm -rf .venv
 
-.PHONY: help setup demo test test-all test-packaging vm bench kmod check dkms-install dkms-uninstall kmod-sign \
+.PHONY: help setup setup-models setup-arm64 demo test test-models test-arm64 test-all test-packaging vm bench kmod check dkms-install dkms-uninstall kmod-sign \
 	clean distclean
 .NOTPARALLEL:

@@ -290,6 +290,9 @@ static void give_roles(RingCore *self)
  *	who will sleep:  need = 1, full barrier, look for something to do, sleep on the hint
  *	who has moved:   move the cursor, full barrier, is there a need?  need = 0, give the hint
  *
+ * Who was given the hint sees that the need is 0, and its own 1 comes after that: semaphores are changed under a lock of
+ * the kernel's.
+ *
  * A hint that was given to one who was killed, or a need that two cleared at once, costs SEMSHARE_RING_RECHECK_MS.
  */
 static int pass_lockless(RingCore *self, struct job *job, bool sleeps, unsigned int *hints)
@@ -308,12 +311,14 @@ static int pass_lockless(RingCore *self, struct job *job, bool sleeps, unsigned 
 	if (!error) {
 		if (sleeps) {
 			semshare_store(ours, 1);
+			/* Pairs with the barrier of who has moved. */
 			semshare_full_barrier();
 		}
 		error = move_records(self, job);
 	}
 	pthread_mutex_unlock(&self->sides[job->put]);
 	if (job->done != before) {
+		/* Pairs with the barrier of who will sleep. */
 		semshare_full_barrier();
 		if (semshare_load(theirs)) {
 			semshare_store(theirs, 0);

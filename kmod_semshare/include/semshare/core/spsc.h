@@ -14,10 +14,19 @@
  * their header, and lie in one piece: where one does not fit before the end of
  * the buffer, a header with SEMSHARE_SPSC_SKIP for its size fills the rest.
  *
- * Memory order.  Two pairs:
+ * Memory order:
  *
- *	produce: record, then release tail	| consume: acquire tail, record
- *	consume: record, then release head	| produce: acquire head, record
+ *	producer			consumer
+ *
+ *	B  LOAD.acquire head		D  LOAD.acquire tail
+ *	   STORE record			   LOAD record
+ *	C  STORE.release tail		A  STORE.release head
+ *
+ *	C with D	the record is complete, where the tail says there is one
+ *	A with B	it is copied, where the head says there is space
+ *
+ * A store does not overtake the load of the cursor that allows it, on any
+ * processor; B is there for the compiler, which may know less.
  *
  * Nothing that a side has done is there for the other before it moves its
  * cursor: killed before that it has done nothing, and nobody waits for it.
@@ -60,7 +69,7 @@ struct semshare_spsc {
 static inline int semshare_spsc_begin_put(struct semshare_spsc *spsc)
 {
 	spsc->cursor = semshare_load(&spsc->words->tail);
-	spsc->seen = semshare_load_acquire(&spsc->words->head);
+	spsc->seen = semshare_load_acquire(&spsc->words->head);		/* B, with A */
 	spsc->sequence = semshare_load(&spsc->words->sequence);
 	if (spsc->cursor - spsc->seen > spsc->capacity ||
 	    spsc->cursor & (SEMSHARE_RING_ALIGN - 1))
@@ -92,7 +101,7 @@ static inline struct semshare_record *semshare_spsc_reserve(struct semshare_spsc
 	}
 	skip = footprint > rest ? rest : 0;
 	if (spsc->cursor + skip + footprint - spsc->seen > spsc->capacity) {
-		spsc->seen = semshare_load_acquire(&spsc->words->head);
+		spsc->seen = semshare_load_acquire(&spsc->words->head);	/* B, with A */
 		if (spsc->cursor - spsc->seen > spsc->capacity) {
 			*error = -EPROTO;
 			return NULL;
@@ -136,7 +145,7 @@ static inline void semshare_spsc_write(struct semshare_spsc *spsc, struct semsha
 static inline void semshare_spsc_publish(struct semshare_spsc *spsc)
 {
 	semshare_store(&spsc->words->sequence, spsc->sequence);
-	semshare_store_release(&spsc->words->tail, spsc->cursor);
+	semshare_store_release(&spsc->words->tail, spsc->cursor);	/* C, with D */
 }
 
 /* A record that is not put, because there is no space: it leaves a gap in the sequence. */
@@ -172,7 +181,7 @@ semshare_spsc_peek(struct semshare_spsc *spsc, struct semshare_record *record, i
 	__u64 footprint;
 
 	if (spsc->cursor == spsc->seen) {
-		spsc->seen = semshare_load_acquire(&spsc->words->tail);
+		spsc->seen = semshare_load_acquire(&spsc->words->tail);	/* D, with C */
 		if (spsc->seen == spsc->cursor) {
 			*error = -EAGAIN;
 			return NULL;
@@ -218,7 +227,7 @@ static inline void semshare_spsc_read(struct semshare_spsc *spsc,
 /* Give the space of what was read to the producer. */
 static inline void semshare_spsc_consume(struct semshare_spsc *spsc)
 {
-	semshare_store_release(&spsc->words->head, spsc->cursor);
+	semshare_store_release(&spsc->words->head, spsc->cursor);	/* A, with B */
 }
 
 #endif /* SEMSHARE_CORE_SPSC_H */

@@ -16,6 +16,22 @@
  *    checked against the caller's private geometry, and only the checked copy
  *    is used; a record header is copied, checked and then used.  No access
  *    leaves data[0, capacity) whatever the shared words say.
+ *
+ * Memory order.  One owner's stores are the next one's because the semaphore is
+ * the kernel's, and changed under a spinlock:
+ *
+ *	an owner			the next
+ *
+ *	   STORE records, cursors	B  semop(-1): the lock is taken
+ *	A  semop(+1): its lock is given	   LOAD cursors, records
+ *
+ *	A with B	both with the kernel's lock of the semaphore; a sleeper that is
+ *			handed the semaphore acquires what its waker released; where
+ *			SEM_UNDO gives it back, the exit of the killed one is A
+ *
+ * So the releases below have no acquire that they pair with.  They keep record
+ * and cursor in order in the program, hence in what a killed owner has done; and
+ * for parties without the lock (the demo's --unlocked, a fill level) in memory.
  */
 #ifndef SEMSHARE_CORE_SYSV_H
 #define SEMSHARE_CORE_SYSV_H
