@@ -9,11 +9,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from semshare import Area, AreaInfo, Error, Owner, RingState, SemaphoreSet, segment, shm
+from semshare import Area, AreaInfo, Error, Owner, SemaphoreSet, segment, shm
 from semshare._abi import ffi, lib
 from semshare._native import is_dead
 from semshare.area import list_areas
-from semshare.ring import CONTROL_SIZE, look
+from semshare.cli import contents
+from semshare.cli.contents import Content
+from semshare.ring import CONTROL_SIZE, LOCK_OFFSET
 from semshare.semaphore_set import SetState, all_sets
 
 KINDS = {lib.SEMSHARE_OWNER_USER: "process", lib.SEMSHARE_OWNER_KERNEL: "kernel thread"}
@@ -39,7 +41,7 @@ class SetInfo:
     name: str
     """Of the lock or the area it belongs to; empty if that is not known."""
     use: str
-    """ "lock", "ring", or empty: it belongs to somebody else."""
+    """ "lock", what its area holds, or empty: it belongs to somebody else."""
     values: list[int] | None
     """None if this user may not read them, and so are the next two."""
     waiters: list[int] | None
@@ -52,7 +54,7 @@ class SetInfo:
 
 @dataclass(frozen=True)
 class Inventory:
-    areas: list[tuple[AreaInfo, RingState | None]]
+    areas: list[tuple[AreaInfo, Content | None]]
     sets: list[SetInfo]
 
 
@@ -66,11 +68,11 @@ def take(*, everybodys: bool = False) -> Inventory:
     known: dict[int, tuple[str, str, Any]] = {}
     for info in list_areas():
         page = _first_page(info)
-        ring = look(page) if page is not None else None
-        areas.append((info, ring))
+        content = contents.find(page) if page is not None else None
+        areas.append((info, content))
         if info.semid is not None:
-            words = ffi.from_buffer("struct semshare_ring_control *", page).lock if page and ring else None
-            known[info.semid] = info.name, "ring" if ring else "", words
+            use = content.kind.name if content else ""
+            known[info.semid] = info.name, use, _lock_words(page, LOCK_OFFSET) if page and use == "ring" else None
     for semid, name, words in _bare_locks():
         known.setdefault(semid, (name, "lock", words))
     sets = []
@@ -100,6 +102,13 @@ def _first_page(info: AreaInfo) -> bytes | None:
     return None
 
 
+def _lock_words(memory: Any, offset: int) -> Any:
+    """A copy of the words of a lock, which outlives that memory."""
+    words = ffi.new("struct semshare_lock_state *")
+    ffi.buffer(words)[:] = memory[offset : offset + ffi.sizeof(words[0])]
+    return words
+
+
 def _bare_locks() -> Iterable[tuple[int, str, Any]]:
     """Semid, name and words of each lock that has a companion segment."""
     for state in segment.all_segments():
@@ -110,9 +119,7 @@ def _bare_locks() -> Iterable[tuple[int, str, Any]]:
             continue
         try:
             if companion.magic == lib.SEMSHARE_LOCK_MAGIC:
-                words = ffi.new("struct semshare_lock_state *")
-                first, memory = segment.STATE_OFFSET, ffi.buffer(ffi.from_buffer(companion.mapping))
-                ffi.buffer(words)[:] = memory[first : first + ffi.sizeof(words[0])]
+                words = _lock_words(ffi.buffer(ffi.from_buffer(companion.mapping)), segment.STATE_OFFSET)
                 yield companion.semid, companion.name, words
         finally:
             companion.close()

@@ -11,8 +11,9 @@ import click
 from rich.markup import escape
 from rich.table import Table
 
-from semshare import AreaInfo, RingState
-from semshare.cli import inventory
+from semshare import AreaInfo
+from semshare.cli import contents, inventory
+from semshare.cli.contents import Content, Kind
 from semshare.cli.group import wide_console
 from semshare.cli.inventory import SetInfo
 
@@ -21,7 +22,7 @@ from semshare.cli.inventory import SetInfo
 @click.option("--all", "everybodys", is_flag=True, help="Also sets that are not known to be of this package.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 def command(everybodys: bool, as_json: bool) -> None:
-    """List areas, their rings, and semaphore sets: owners, users, waiters, fill levels.
+    """List areas, what they hold, and semaphore sets: owners, users, waiters, fill levels.
 
     All of it is looked at without taking a lock, while others go on.
     """
@@ -30,7 +31,7 @@ def command(everybodys: bool, as_json: bool) -> None:
         click.echo(
             json.dumps(
                 {
-                    "areas": [_area_dict(info, ring) for info, ring in found.areas],
+                    "areas": [_area_dict(info, content) for info, content in found.areas],
                     "sets": [_set_dict(each) for each in found.sets],
                 }
             )
@@ -41,6 +42,11 @@ def command(everybodys: bool, as_json: bool) -> None:
         console.print(_areas(found.areas), soft_wrap=True)
     else:
         console.print("no areas")
+    for kind in contents.KINDS:
+        such = [(info, content) for info, content in found.areas if content is not None and content.kind is kind]
+        if such:
+            console.print()
+            console.print(_contents(kind, such), soft_wrap=True)
     console.print()
     if found.sets:
         console.print(_sets(found.sets), soft_wrap=True)
@@ -51,7 +57,7 @@ def command(everybodys: bool, as_json: bool) -> None:
 # ------------------------------------------------------------------------------------------------------- for programs
 
 
-def _area_dict(info: AreaInfo, ring: RingState | None) -> dict[str, Any]:
+def _area_dict(info: AreaInfo, content: Content | None) -> dict[str, Any]:
     return {
         "name": info.name,
         "backend": info.backend,
@@ -68,20 +74,9 @@ def _area_dict(info: AreaInfo, ring: RingState | None) -> dict[str, Any]:
         "semid": info.semid,
         "owns_set": info.owns_set,
         "state": _condition(info),
-        "ring": _ring_dict(ring) if ring is not None else None,
-    }
-
-
-def _ring_dict(ring: RingState) -> dict[str, Any]:
-    return {
-        "capacity": ring.capacity,
-        "used": ring.used,
-        "fill": round(ring.fill, 4),
-        "puts": ring.puts,
-        "gets": ring.gets,
-        "put_bytes": ring.put_bytes,
-        "repairs": ring.repairs,
-        "state": "broken" if ring.broken else "ok",
+        "holds": content.kind.name if content is not None else None,
+        **{each.name: None for each in contents.KINDS},
+        **({content.kind.name: content.kind.details(content.state)} if content is not None else {}),
     }
 
 
@@ -108,14 +103,14 @@ def _set_dict(each: SetInfo) -> dict[str, Any]:
 def _table(*columns: str) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0))
     for column in columns:
-        right = column in ("size", "users", "semid", "repairs", "deaths")
+        right = column in ("size", "users", "semid", "put", "repairs", "deaths")
         table.add_column(column, justify="right" if right else "left", no_wrap=True)
     return table
 
 
-def _areas(areas: list[tuple[AreaInfo, RingState | None]]) -> Table:
-    table = _table("area", "backend", "size", "mode", "owner", "users", "semid", "ring", "repairs", "state")
-    for info, ring in areas:
+def _areas(areas: list[tuple[AreaInfo, Content | None]]) -> Table:
+    table = _table("area", "backend", "size", "mode", "owner", "users", "semid", "holds", "state")
+    for info, content in areas:
         state = _condition(info)
         table.add_row(
             escape(info.name),
@@ -125,10 +120,17 @@ def _areas(areas: list[tuple[AreaInfo, RingState | None]]) -> Table:
             _user(info.uid),
             _users(info),
             "-" if info.semid is None else str(info.semid),
-            f"{ring.fill:.0%} of {ring.capacity:,}, {ring.puts:,} put" if ring is not None else "-",
-            str(ring.repairs) if ring is not None else "-",
-            f"[red]{state}[/]" if state in ("stale", "broken") or (ring and ring.broken) else state,
+            content.kind.name if content is not None else "-",
+            f"[red]{state}[/]" if state == "stale" else state,
         )
+    return table
+
+
+def _contents(kind: Kind, such: list[tuple[AreaInfo, Content]]) -> Table:
+    """All the objects of one kind."""
+    table = _table(kind.name, *kind.columns)
+    for info, content in such:
+        table.add_row(escape(info.name), *kind.row(content.state))
     return table
 
 

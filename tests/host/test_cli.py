@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from semshare._abi import lib
 
-from semshare import Lock, Ring
+from semshare import Full, Lock, Ring
 
 LIMIT = 60
 COMMANDS = ("demo", "exec", "watch", "ls", "rm", "unlock", "doctor")
@@ -103,8 +103,25 @@ def test_ls_shows_an_area_with_its_ring_and_its_set(ring, name):
     assert area["ring"]["puts"] == 2 and area["ring"]["state"] == "ok"
     (found,) = [each for each in listed["sets"] if each["semid"] == area["semid"]]
     assert found["values"][0] == 1 and len(found["values"]) == 3
-    assert found["name"] == name
+    assert found["name"] == name and found["deaths"] == 0
     assert name in semshare("ls").stdout
+
+
+def test_ls_shows_what_a_ring_is_and_what_it_dropped(name):
+    with Ring.create(name, 4096, policy="refuse") as ring:
+        try:
+            with pytest.raises(Full):
+                while True:
+                    ring.put(b"x" * 900)
+            listed = json.loads(semshare("ls", "--json").stdout)
+            (area,) = [area for area in listed["areas"] if area["name"] == name]
+            assert area["holds"] == "ring"
+            assert area["ring"]["variant"] == "sysv" and area["ring"]["policy"] == "refuse"
+            assert area["ring"]["drops"] == {"refused": 1, "overwritten": 0, "abandoned": 0}
+            line = next(line for line in semshare("ls").stdout.splitlines() if "1 refused" in line)
+            assert line.split()[:3] == [name, "sysv", "refuse"]
+        finally:
+            ring.unlink()
 
 
 def test_ls_shows_who_holds_a_lock(lock, name):
