@@ -25,7 +25,7 @@ export PYTEST_ARGS := $(value PYTEST_ARGS)
 run = vm/run --kernel '$(KERNEL)' $(if $(TIMEOUT),--timeout '$(TIMEOUT)') $(if $(NOLOAD),--no-load)
 
 help: ## show this list
-	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 24
+	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 24
 	@echo
 	@echo "  KERNEL=… picks the kernel for each of them (default 6.1):" \
 		"$$(awk '!/^#/ && NF { printf "%s%s", (n++ ? ", " : ""), $$1 }' vm/kernels)"
