@@ -75,8 +75,8 @@
  * of no consequence; that each change of state is one cmpxchg is.
  *
  * Every word may be written by a hostile party.  Nothing here leaves the slots
- * for that, nor goes round more often than there are slots; what makes no sense
- * is -EPROTO.
+ * for that, nor goes round more often than there are slots, or SEMSHARE_MPSC_TRIES;
+ * what makes no sense is -EPROTO.
  */
 #ifndef SEMSHARE_CORE_MPSC_H
 #define SEMSHARE_CORE_MPSC_H
@@ -86,6 +86,12 @@
 #define SEMSHARE_SLOT_STATE_BITS	3
 #define SEMSHARE_SLOT_STATE_MASK	(((__u64)1 << SEMSHARE_SLOT_STATE_BITS) - 1)
 
+/*
+ * A cmpxchg that fails so often in a row has no rivals but somebody who does
+ * nothing else than store that word: interrupts must not wait for that one.
+ */
+#define SEMSHARE_MPSC_TRIES	1000
+
 enum semshare_slot_state {
 	SEMSHARE_SLOT_FREE		= 0,
 	SEMSHARE_SLOT_COMMITTED		= 1,
@@ -93,11 +99,6 @@ enum semshare_slot_state {
 	SEMSHARE_SLOT_QUARANTINED	= 3,
 	SEMSHARE_SLOT_RELEASED		= 4,
 };
-
-/* Between honest parties a slot's state changes less often than that while one looks at it. */
-#define SEMSHARE_SLOT_TRIES	16
-/* And the tail, if there are fewer slots. */
-#define SEMSHARE_MPSC_TRIES	4096
 
 /* Whoever reserves a slot: what is needed to find out later whether it is dead. */
 struct semshare_mpsc_owner {
@@ -181,9 +182,9 @@ static inline void semshare_mpsc_format(const struct semshare_mpsc *ring)
 static inline int semshare_slot_release(struct semshare_slot *slot, __u64 position)
 {
 	__u64 state = semshare_load(&slot->state);
-	unsigned int tries;
+	int tries;
 
-	for (tries = 0; tries < SEMSHARE_SLOT_TRIES; tries++) {
+	for (tries = 0; tries < SEMSHARE_MPSC_TRIES; tries++) {
 		__u64 at = semshare_slot_position(state);
 
 		switch (state & SEMSHARE_SLOT_STATE_MASK) {
@@ -213,9 +214,9 @@ static inline int semshare_slot_release(struct semshare_slot *slot, __u64 positi
 static inline int semshare_mpsc_claim(struct semshare_slot *slot, __u64 position, __u64 mask)
 {
 	enum semshare_slot_state next;
-	unsigned int tries;
+	int tries;
 
-	for (tries = 0; tries < SEMSHARE_SLOT_TRIES; tries++) {
+	for (tries = 0; tries < SEMSHARE_MPSC_TRIES; tries++) {
 		/* F, with E of one who wrote too late. */
 		__u64 state = semshare_load_acquire(&slot->state);
 		__u64 at = semshare_slot_position(state);
@@ -275,7 +276,7 @@ static inline int semshare_mpsc_claim(struct semshare_slot *slot, __u64 position
 		if (semshare_try_cmpxchg(&slot->state, &state, semshare_slot_state(position, next)))
 			return next == SEMSHARE_SLOT_FREE ? 0 : -EAGAIN;
 	}
-	return -EPROTO;
+	return -EAGAIN;
 }
 
 /**
@@ -285,7 +286,7 @@ static inline int semshare_mpsc_claim(struct semshare_slot *slot, __u64 position
  * @reservation: out
  *
  * Context: any, in the kernel NMI included.
- * Return: 0; -EAGAIN: there is none; -EPROTO.
+ * Return: 0; -EAGAIN: there is none, or SEMSHARE_MPSC_TRIES were in vain; -EPROTO.
  */
 static inline int semshare_mpsc_reserve(const struct semshare_mpsc *ring,
 					const struct semshare_mpsc_owner *owner,
@@ -294,11 +295,13 @@ static inline int semshare_mpsc_reserve(const struct semshare_mpsc *ring,
 	struct semshare_mpsc_words *words = ring->words;
 	/* H, with G of who reserved the position before. */
 	__u64 tail = semshare_load_acquire(&words->tail);
-	__u64 drops, used, passed = 0, tries = 0;
 	struct semshare_slot *slot;
-	int error;
+	__u64 drops, used;
+	int error, tries;
 
-	for (;;) {
+	for (tries = 0;; tries++) {
+		if (tries == SEMSHARE_MPSC_TRIES)
+			return -EAGAIN;
 		/* After the tail, see the sequence below. */
 		drops = semshare_load(&words->drops);
 		/* D, with C of the consumer that gave the slot back. */
@@ -307,7 +310,7 @@ static inline int semshare_mpsc_reserve(const struct semshare_mpsc *ring,
 			__u64 again = semshare_load_acquire(&words->tail);	/* H */
 
 			/* The head has overtaken the tail that we had read. */
-			if (again != tail && passed++ <= ring->mask) {
+			if (again != tail) {
 				tail = again;
 				continue;
 			}
@@ -315,9 +318,6 @@ static inline int semshare_mpsc_reserve(const struct semshare_mpsc *ring,
 		}
 		/* G, with H of who reserves the next. */
 		if (!semshare_try_cmpxchg(&words->tail, &tail, tail + 1)) {
-			/* Others may go round the ring for ever: not so this one. */
-			if (tries++ > ring->mask + SEMSHARE_MPSC_TRIES)
-				return -EAGAIN;
 			/* H once more: what a cmpxchg that fails has read orders nothing. */
 			tail = semshare_load_acquire(&words->tail);
 			continue;
@@ -326,7 +326,7 @@ static inline int semshare_mpsc_reserve(const struct semshare_mpsc *ring,
 		error = semshare_mpsc_claim(slot, tail, ring->mask);
 		if (!error)
 			break;
-		if (error != -EAGAIN || passed++ > ring->mask)
+		if (error != -EAGAIN)
 			return error;
 		tail = semshare_load_acquire(&words->tail);	/* H */
 	}
@@ -354,11 +354,11 @@ static inline int semshare_mpsc_reserve(const struct semshare_mpsc *ring,
 static inline void semshare_mpsc_drop(const struct semshare_mpsc *ring)
 {
 	__u64 drops = semshare_load(&ring->words->drops);
-	__u64 tries;
+	int tries;
 
-	for (tries = 0; tries <= ring->mask + SEMSHARE_MPSC_TRIES; tries++)
+	for (tries = 0; tries < SEMSHARE_MPSC_TRIES; tries++)
 		if (semshare_try_cmpxchg(&ring->words->drops, &drops, drops + 1))
-			return;
+			break;
 }
 
 /* Where the payload goes: semshare_mpsc_max_payload() bytes. */
@@ -431,6 +431,7 @@ static inline void semshare_mpsc_bury(const struct semshare_mpsc *ring, struct s
 {
 	__u64 state = semshare_load(&slot->state);
 	struct semshare_mpsc_owner owner;
+	int tries;
 
 	owner.pid = semshare_load_acquire(&slot->owner_pid);	/* J */
 	owner.start = semshare_load(&slot->owner_start);
@@ -442,12 +443,15 @@ static inline void semshare_mpsc_bury(const struct semshare_mpsc *ring, struct s
 	 * words are still those of the owner.  That it is dead the kernel has told
 	 * after all that it did, and C passes that on: this cmpxchg orders nothing.
 	 */
-	while ((state & SEMSHARE_SLOT_STATE_MASK) == SEMSHARE_SLOT_ABANDONED ||
-	       (state & SEMSHARE_SLOT_STATE_MASK) == SEMSHARE_SLOT_QUARANTINED)
+	for (tries = 0; tries < SEMSHARE_MPSC_TRIES; tries++) {
+		if ((state & SEMSHARE_SLOT_STATE_MASK) != SEMSHARE_SLOT_ABANDONED &&
+		    (state & SEMSHARE_SLOT_STATE_MASK) != SEMSHARE_SLOT_QUARANTINED)
+			break;
 		if (semshare_try_cmpxchg(&slot->state, &state,
 					 semshare_slot_state(semshare_slot_position(state),
 							     SEMSHARE_SLOT_RELEASED)))
 			break;
+	}
 }
 
 /**
@@ -542,10 +546,10 @@ static inline int semshare_mpsc_abandon(struct semshare_mpsc *ring)
 	struct semshare_slot *slot = semshare_mpsc_slot(ring, ring->cursor);
 	__u64 state = semshare_load(&slot->state);
 	enum semshare_slot_state next;
-	unsigned int tries = 0;
+	int tries = 0;
 
 	do {
-		if (tries++ > SEMSHARE_SLOT_TRIES)
+		if (tries++ == SEMSHARE_MPSC_TRIES)
 			return 0;
 		if (semshare_slot_position(state) >= ring->cursor &&
 		    state != semshare_slot_state(ring->cursor, SEMSHARE_SLOT_FREE))
