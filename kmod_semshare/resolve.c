@@ -26,7 +26,7 @@
  */
 #ifndef CONFIG_HAVE_STATIC_CALL
 #if defined(CONFIG_ARM64_BTI_KERNEL) || defined(CONFIG_CFI_CLANG) || defined(CONFIG_CFI)
-#error "semshare needs static calls (CONFIG_HAVE_STATIC_CALL) where calls through pointers are checked"
+#error "semshare needs CONFIG_HAVE_STATIC_CALL where calls through pointers are checked"
 #endif
 #endif
 

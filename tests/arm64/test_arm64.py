@@ -31,7 +31,7 @@ pytestmark = [
 
 
 def must(*command: object, **options: object) -> str:
-    done = subprocess.run([str(each) for each in command], capture_output=True, text=True, **options)  # type: ignore[call-overload]
+    done = subprocess.run([str(each) for each in command], capture_output=True, text=True, **options)
     assert done.returncode == 0, done.stdout + done.stderr
     return str(done.stdout)
 
@@ -56,7 +56,8 @@ def test_every_structure_of_the_abi_has_the_same_layout(tmp_path):
     for name, fields in structures().items():
         lines.append(f'printf("{name} %zu\\n", sizeof(struct {name}));')
         lines += [
-            f'printf("{name}.{each} %zu %zu\\n", offsetof(struct {name}, {each}), sizeof(((struct {name} *)0)->{each}));'
+            f'printf("{name}.{each} %zu %zu\\n", offsetof(struct {name}, {each}),'
+            f" sizeof(((struct {name} *)0)->{each}));"
             for each in fields
         ]
     headers = sorted((INCLUDE / "uapi" / "semshare").glob("*.h"))
@@ -84,7 +85,11 @@ def test_the_algorithms_pass_their_tests(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "arguments"),
-    [("spsc", ("20000", "4096", "8", "1")), ("mpsc", ("3", "3000", "8", "0", "1")), ("mpsc", ("2", "1000", "4", "8", "2"))],
+    [
+        ("spsc", ("20000", "4096", "8", "1")),
+        ("mpsc", ("3", "3000", "8", "0", "1")),
+        ("mpsc", ("2", "1000", "4", "8", "2")),
+    ],
 )
 def test_the_rings_without_a_lock_run(tmp_path, name, arguments):
     must(QEMU, build(GCC, tmp_path / name, TOP / "tests" / "host" / "c" / f"{name}.c"), *arguments)
@@ -106,7 +111,9 @@ def test_the_module_builds(tmp_path, kernel):
     headers = must(TOP / "vm" / "arm64", kernel).strip()
     source = tmp_path / "kmod"
     # As it is installed: without what is for the tests in the virtual machine.
-    shutil.copytree(TOP / "kmod_semshare", source, ignore=shutil.ignore_patterns("tests", "*.o", "*.ko", "*.mod*", ".*"))
+    shutil.copytree(
+        TOP / "kmod_semshare", source, ignore=shutil.ignore_patterns("tests", "*.o", "*.ko", "*.mod*", ".*")
+    )
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     make = ["make", "-C", headers, "ARCH=arm64", f"CROSS_COMPILE={CROSS}", f"M={source}", "-j2", "modules"]
     told = must(*make, "CONFIG_DEBUG_INFO_BTF_MODULES=", env=environment)

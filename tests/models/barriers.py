@@ -69,7 +69,7 @@ def plain(text: str) -> str:
 
 
 def named_barriers(comments: Iterable[str]) -> Counter[tuple[str, str]]:
-    """What a model's comments say that it has: "FUNCTION: BARRIER" or, of one that is there twice, "FUNCTION: BARRIER x2"."""
+    """What a model's comments say that it has: "FUNCTION: BARRIER", or "FUNCTION: BARRIER x2" if it is there twice."""
     found: Counter[tuple[str, str]] = Counter()
     for each in (each for comment in comments for each in comment.split("; ")):
         function, barrier, times = re.fullmatch(r"(\w+): (\w+\([^)]*\))(?: x(\d))?", each).groups()

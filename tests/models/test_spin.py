@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The protocols of the rings without a lock, whole, under a memory that reorders: promela/*.pml, by spin.
 
-Every state that can be reached is visited. Then each barrier that a model has from the code, one at a time, is taken out:
-now spin must find how that goes wrong. promela/memory.h says what the memory does.
+Every state that can be reached is visited. Then each barrier that a model has from the code, one at a time, is taken
+out: now spin must find how that goes wrong. promela/memory.h says what the memory does.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ SPLIT = (r"\btry_cmpxchg\(", "split_try_cmpxchg(")
 
 #: Barriers of which no model here can show the need, and why.
 UNSEEN = {
-    # The head that a new consumer moves on behalf of one that was killed says that the other's stores are there. In this
-    # memory what one process sees all do; the kernel's model knows machines where that is not so (mpsc-takeover.litmus).
+    # The head that a new consumer moves on behalf of one that was killed says that the other's stores are there. In
+    # this memory what one process sees all do; the kernel's model knows machines where that is not so: mpsc-takeover.
     ("semshare_mpsc_begin", "store_release(&ring->words->head)"): 1,
 }
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The rings without a lock under ThreadSanitizer: tests/host/c/spsc.c and mpsc.c as they are, and with one barrier taken out.
+"""The rings without a lock under ThreadSanitizer: tests/host/c/spsc.c and mpsc.c, whole and with one barrier taken out.
 
-ThreadSanitizer follows who has synchronised with whom through acquire and release, and reports a plain access (a record's
-bytes) that nothing orders after another thread's. It does not see fences, nor that one atomic word is read older than
-another: the litmus tests and the models beside this file have what those are for.
+ThreadSanitizer follows who has synchronised with whom through acquire and release, and reports a plain access (of the
+bytes of a record) that nothing orders after another thread's. It does not see fences, nor that one atomic word is read
+older than another: the litmus tests and the models beside this file have what those are for.
 """
 
 from __future__ import annotations
@@ -75,9 +75,7 @@ def build(folder: Path, algorithm: str, first: Path | None = None) -> Path:
 
 def run(program: Path, arguments: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "TSAN_OPTIONS": "halt_on_error=1 exitcode=66"}
-    return subprocess.run(
-        [*FIXED, program, *arguments], capture_output=True, text=True, env=environment, timeout=200
-    )
+    return subprocess.run([*FIXED, program, *arguments], capture_output=True, text=True, env=environment, timeout=200)
 
 
 @pytest.fixture(scope="module", params=RUNS)
