@@ -566,11 +566,12 @@ def test_scribbling_user_hurts_only_itself(demo, what):
             try:
                 demo.start(handle.fd, RECORDS, 4, payload=500)
             except OSError as error:
-                assert error.errno in (errno.EPROTO, errno.EAGAIN, errno.EMSGSIZE)
+                assert error.errno in (errno.EPROTO, errno.EAGAIN, errno.EMSGSIZE, errno.EOPNOTSUPP)
             else:
                 time.sleep(0.25)
                 stop_soon(demo.stop)
-                assert all(demo.status(n)["error"] in (0, errno.EPROTO) for n in range(4))
+                # It may have been opened as one that refuses: who puts into that is told when there is no space.
+                assert all(demo.status(n)["error"] in (0, errno.EPROTO, errno.ENOBUFS) for n in range(4))
             for child in children:
                 child.kill()
             ring.close()
