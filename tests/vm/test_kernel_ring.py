@@ -536,7 +536,7 @@ def test_scribbling_user_hurts_only_itself(demo, what):
     turns = 0
     end = time.monotonic() + 4
     generator = random.Random(what)
-    while time.monotonic() < end:
+    while time.monotonic() < end or turns < 3:
         with Handle().create("scribble", CONTROL + 4096 + PAGE) as handle:
             ring = Ring(handle, 4096)
 
@@ -576,7 +576,6 @@ def test_scribbling_user_hurts_only_itself(demo, what):
                 child.kill()
             ring.close()
             turns += 1
-    assert turns > 2
     assert kernel.threads("semshare_demo/") == {}
 
 
