@@ -11,6 +11,7 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "tests" / "models"))
 
+# Behind the line that says where they are found.
 from barriers import mutants, plain  # noqa: E402
 from herd import SPLIT, WITHOUT, run  # noqa: E402
 

@@ -3,38 +3,17 @@
 
 from __future__ import annotations
 
-import re
-import shutil
-import subprocess
-from pathlib import Path
-
+import c_cases
 import pytest
 
-INCLUDE = Path(__file__).resolve().parents[2] / "kmod_semshare" / "include"
-SOURCE = Path(__file__).with_name("c") / "stopped.c"
-COMPILER = shutil.which("gcc-12") or shutil.which("gcc")
-CASES = re.findall(r"^\tTEST\((\w+)\),$", SOURCE.read_text(), re.MULTILINE)
-
-pytestmark = [
-    pytest.mark.skipif(not INCLUDE.exists(), reason="not in a source tree"),
-    pytest.mark.skipif(COMPILER is None, reason="no gcc here"),
-]
+pytestmark = c_cases.NEEDED
 
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory):
-    program = tmp_path_factory.mktemp("stopped") / "stopped"
-    command = [
-        *(str(COMPILER), "-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror"),
-        *("-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
-        *("-I", str(INCLUDE), "-I", str(INCLUDE / "uapi"), "-o", str(program), str(SOURCE)),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return program
+    return c_cases.build(tmp_path_factory.mktemp("stopped"), "stopped")
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", c_cases.cases_of("stopped"))
 def test_the_ring_goes_on(program, case):
-    done = subprocess.run([program, case], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    c_cases.must_pass(program, case)

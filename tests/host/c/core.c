@@ -4,26 +4,13 @@
  * program that a compiler has filled with checks: AddressSanitizer and
  * UndefinedBehaviorSanitizer.  The ring's records lie in a block of memory of
  * just their size, so that any access beyond them ends the program.
- *
- *	core		prints the names of the tests
- *	core NAME	runs one; 0 if it passes
  */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include <semshare/core/histogram.h>
 #include <semshare/core/key.h>
 #include <semshare/core/lock.h>
 #include <semshare/core/variants.h>
 
-#define CHECK(condition)                                                                 \
-	do {                                                                             \
-		if (!(condition)) {                                                      \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);  \
-			exit(1);                                                         \
-		}                                                                        \
-	} while (0)
+#include "cases.h"
 
 #define SMALL		SEMSHARE_RING_MIN_CAPACITY
 #define ALIGN		SEMSHARE_RING_ALIGN
@@ -670,11 +657,7 @@ static void ring_hostile_control_page(void)
 
 /* ------------------------------------------------------------------- which */
 
-static const struct {
-	const char *name;
-	void (*run)(void);
-} tests[] = {
-#define TEST(name) { #name, name }
+static const struct test_case tests[] = {
 	TEST(name_lengths),
 	TEST(name_characters),
 	TEST(name_bytes_behind_the_end),
@@ -702,15 +685,5 @@ static const struct {
 
 int main(int argc, char **argv)
 {
-	size_t i;
-
-	for (i = 0; i < sizeof(tests) / sizeof(tests[0]); i++) {
-		if (argc < 2) {
-			puts(tests[i].name);
-		} else if (!strcmp(argv[1], tests[i].name)) {
-			tests[i].run();
-			return 0;
-		}
-	}
-	return argc < 2 ? 0 : 2;
+	return run_cases(tests, sizeof(tests) / sizeof(tests[0]), argc, argv);
 }

@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: MIT
 /*
  * Parties of semshare/core/mpsc.h that are stopped, or killed, where it matters: step by step, in one thread.
- *
- *	stopped CASE
  */
-#include <stdio.h>
-#include <stdlib.h>
-
 #include <semshare/core/mpsc.h>
+
+#include "cases.h"
 
 #define SLOTS		4
 #define SLOT_SIZE	128
@@ -18,14 +15,6 @@ static struct semshare_mpsc ring = {
 	.words = &words, .slots = data, .mask = SLOTS - 1, .slot_size = SLOT_SIZE,
 };
 static const struct semshare_mpsc_owner nobody;
-
-#define CHECK(condition)							\
-	do {									\
-		if (!(condition)) {						\
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
-			exit(1);						\
-		}								\
-	} while (0)
 
 static struct semshare_mpsc_reservation reserve(void)
 {
@@ -159,11 +148,7 @@ static void a_lie(void)
 	CHECK(semshare_mpsc_reserve(&ring, &nobody, &reservation) == -EPROTO);
 }
 
-#define TEST(name)	{ #name, name }
-static const struct {
-	const char *name;
-	void (*run)(void);
-} cases[] = {
+static const struct test_case tests[] = {
 	TEST(before_the_claim),
 	TEST(before_the_claim_of_another_s),
 	TEST(before_the_claim_of_what_is_in_use),
@@ -173,14 +158,6 @@ static const struct {
 
 int main(int argc, char **argv)
 {
-	size_t i;
-
 	semshare_mpsc_format(&ring);
-	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		if (argc == 2 && !strcmp(argv[1], cases[i].name)) {
-			cases[i].run();
-			return 0;
-		}
-	}
-	return 2;
+	return run_cases(tests, sizeof(tests) / sizeof(tests[0]), argc, argv);
 }
