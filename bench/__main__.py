@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from . import instructions, locks, measure, rings
+from . import instructions, locks, measure, parameters, records, rings, wakeups
 from .instructions import Counted
 from .measure import Comparison
 
@@ -22,6 +22,8 @@ def comparisons(rounds: int) -> Iterator[Comparison]:
     yield from locks.uncontended(rounds)
     yield from locks.contended(rounds)
     yield from rings.rings(rounds)
+    yield from wakeups.wakeups(rounds)
+    yield from parameters.parameters(rounds)
 
 
 def comparison_table(rows: list[Comparison], title: str) -> Table:
@@ -90,6 +92,20 @@ def count_instructions(kernel: str, progress: Console, must: bool) -> list[Count
     return boots
 
 
+def count_records(kernel: str, progress: Console, must: bool) -> list[Comparison]:
+    """As count_instructions()."""
+    rows = []
+    try:
+        for row in records.records(kernel):
+            rows.append(row)
+            progress.print(f"{row.what}: {row.ratio:.3f} × {row.against}", highlight=False)
+    except instructions.BenchError as error:
+        if must:
+            raise click.ClickException(f"no records counted: {error}") from None
+        progress.print(f"no records counted: {error}", highlight=False, markup=False)
+    return rows
+
+
 @click.command()
 @click.option("--rounds", default=measure.ROUNDS, show_default=True, type=click.IntRange(5))
 @click.option("--only", type=click.Choice(["times", "instructions"]), help="One part instead of both.")
@@ -115,12 +131,14 @@ def main(rounds: int, only: str | None, kernel: str, functions: bool, as_json: b
         "load": os.getloadavg()[0],
     }
     boots = count_instructions(kernel, progress, must=only is not None) if only != "times" else []
+    counted_rows = count_records(kernel, progress, must=only is not None) if only != "times" else []
     if as_json:
         report = {
             "machine": machine,
             "rounds": rounds,
             "rows": [row.as_dict() for row in rows],
             "instructions": [counted.as_dict() for counted in boots],
+            "records": [row.as_dict() for row in counted_rows],
         }
         print(json.dumps(report))
     else:
@@ -133,7 +151,11 @@ def main(rounds: int, only: str | None, kernel: str, functions: bool, as_json: b
             console.print(comparison_table(rows, title))
         for counted in boots:
             console.print(instruction_table(counted, functions))
+        if counted_rows:
+            title = "Instructions of a record from kernel code to Python, both sides together. Emulated"
+            console.print(comparison_table(counted_rows, title))
     over = [counted.boot for counted in boots if not counted.met]
+    over += [row.what for row in counted_rows if not row.met]
     if over:
         raise click.ClickException(f"more instructions than promised: {', '.join(over)}")
 

@@ -20,17 +20,17 @@
 #include <linux/hashtable.h>
 #include <linux/instruction_pointer.h>
 #include <linux/moduleparam.h>
+#include <linux/nospec.h>
 #include <linux/nsproxy.h>
 #include <linux/pid_namespace.h>
-#include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/timekeeping.h>
-#include <linux/vmalloc.h>
 #include <linux/xarray.h>
 #include <semshare/core/key.h>
 
 #include "area.h"
 #include "compat/compat.h"
+#include "resolve.h"
 #include "usage.h"
 
 static unsigned long max_area_bytes = 256UL << 20;
@@ -88,48 +88,49 @@ static void area_uncharge(struct semshare_area *area)
 	semshare_usage_uncharge(&bytes_by_uid, area->uid, area_bytes(area));
 }
 
-/* ------------------------------------------------------------------ pages */
+/* ----------------------------------------------------------------- memory */
 
-static void area_free_pages(struct semshare_area *area)
+static const struct semshare_backing *const backings[] = {
+	[SEMSHARE_AREA_PAGES] = &semshare_backing_pages,
+	[SEMSHARE_AREA_MEMFD] = &semshare_backing_memfd,
+	[SEMSHARE_AREA_SYSV] = &semshare_backing_sysv,
+	[SEMSHARE_AREA_CONTIGUOUS] = &semshare_backing_contiguous,
+	[SEMSHARE_AREA_RESERVED] = &semshare_backing_reserved,
+};
+
+static bool is_imported(u32 kind)
 {
-	unsigned int i;
-
-	vunmap(area->data);
-	for (i = 0; area->pages && i < area->nr_pages && area->pages[i]; i++) {
-		__free_page(area->pages[i]);
-		cond_resched();
-	}
-	kvfree(area->pages);
+	return kind == SEMSHARE_AREA_MEMFD || kind == SEMSHARE_AREA_SYSV;
 }
 
-/*
- * Single pages, because vmalloc_user() memory is on no memory cgroup's bill
- * while GFP_KERNEL_ACCOUNT pages are.  A limit that is reached is -ENOMEM for
- * the caller (__GFP_RETRY_MAYFAIL), not the end of some process.
- */
-static int area_alloc_pages(struct semshare_area *area)
+/* The backing of what is to be made, or NULL if it makes no sense. */
+static const struct semshare_backing *make_backing(const struct semshare_area_make *make)
 {
-	const gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_NOWARN | __GFP_RETRY_MAYFAIL;
-	unsigned int i;
+	const struct semshare_backing *backing;
 
-	area->pages = kvcalloc(area->nr_pages, sizeof(*area->pages), GFP_KERNEL_ACCOUNT);
-	if (!area->pages)
-		return -ENOMEM;
-	for (i = 0; i < area->nr_pages; i++) {
-		area->pages[i] = alloc_page(gfp);
-		if (!area->pages[i])
-			return -ENOMEM;
-		if (fatal_signal_pending(current))
-			return -EINTR;
-		cond_resched();
-	}
-	area->data = vmap(area->pages, area->nr_pages, VM_MAP, PAGE_KERNEL);
-	return area->data ? 0 : -ENOMEM;
+	if (make->kind >= ARRAY_SIZE(backings))
+		return NULL;
+	backing = backings[array_index_nospec(make->kind, ARRAY_SIZE(backings))];
+	if (make->flags & ~backing->flags || make->mode & ~0666 || make->address & ~PAGE_MASK ||
+	    (make->source && !is_imported(make->kind)))
+		return NULL;
+	if (make->guard && make->kind != SEMSHARE_AREA_PAGES)
+		return NULL;
+	if (make->guard > make->size || make->guard & ~PAGE_MASK)
+		return NULL;
+	return backing;
+}
+
+static void area_empty(struct semshare_area *area)
+{
+	area->backing->empty(area);
+	area->pages = NULL;
+	area->data = NULL;
 }
 
 static void area_free(struct semshare_area *area)
 {
-	area_free_pages(area);
+	kfree(area->ring.common);
 	put_pid(area->creator);
 	semshare_ipc_ns_put(area->ns);
 	kfree(area);
@@ -166,7 +167,8 @@ static int name_pad(char *padded, const char *name)
 	return semshare_name_length(padded);
 }
 
-static int area_permission(const struct semshare_area *area, u32 access)
+/* As far as the mode tells: without CAP_IPC_OWNER. */
+static bool area_mode_grants(const struct semshare_area *area, u32 access)
 {
 	umode_t granted = area->mode;
 	umode_t wanted = 0;
@@ -179,9 +181,21 @@ static int area_permission(const struct semshare_area *area, u32 access)
 		granted >>= 6;
 	else if (in_group_p(area->gid))
 		granted >>= 3;
-	if (!(wanted & ~granted) || ns_capable(area->ns->user_ns, CAP_IPC_OWNER))
+	return !(wanted & ~granted);
+}
+
+static int area_permission(const struct semshare_area *area, u32 access)
+{
+	if (area_mode_grants(area, access) || ns_capable(area->ns->user_ns, CAP_IPC_OWNER))
 		return 0;
 	return -EACCES;
+}
+
+/* Nobody asked for this very area: to be refused is nothing for the audit log. */
+static bool area_is_listed(const struct semshare_area *area)
+{
+	return uid_eq(current_fsuid(), area->uid) || area_mode_grants(area, SEMSHARE_ACCESS_READ) ||
+	       ns_capable_noaudit(area->ns->user_ns, CAP_IPC_OWNER);
 }
 
 /* ------------------------------------------------------------- references */
@@ -214,9 +228,8 @@ static void area_release(struct kref *refs)
 	xa_erase(&areas_by_id, area->id);
 	mutex_unlock(&areas_mutex);
 
-	area_free_pages(area);
-	area->pages = NULL;
-	area->data = NULL;
+	semshare_notify_drain(area);
+	area_empty(area);
 
 	mutex_lock(&areas_mutex);
 	area_uncharge(area);
@@ -235,29 +248,33 @@ void semshare_area_drop(struct semshare_area *area, enum semshare_area_user user
 /**
  * semshare_area_make - make an area for a handle or for kernel code
  * @ns: the IPC namespace of the name
- * @name: SEMSHARE_NAME_SIZE bytes, checked by semshare_name_length()
- * @size: bytes
- * @mode: permission bits
+ * @make: what it is to be; the name is checked by semshare_name_length()
  * @user: for whom
  *
  * The owner is current's file system uid and gid, the memory is charged to
  * current's memory cgroup.
  *
- * Return: the area with one reference, or an error, see semshare_area_create().
+ * Return: the area with one reference, or an error, see semshare_area_create()
+ * and struct semshare_area_make.
  */
-struct semshare_area *semshare_area_make(struct ipc_namespace *ns, const char *name,
-					 u64 size, umode_t mode,
+struct semshare_area *semshare_area_make(struct ipc_namespace *ns,
+					 const struct semshare_area_make *make,
 					 enum semshare_area_user user)
 {
+	const struct semshare_backing *backing = make_backing(make);
+	const char *name = make->name;
+	u64 size = make->size;
 	struct semshare_area *area;
 	u64 nr_pages;
 	int err;
 
-	if (!size || size > READ_ONCE(max_area_bytes) || mode & ~0666)
+	if (!backing || !size || size > READ_ONCE(max_area_bytes))
 		return ERR_PTR(-EINVAL);
+	if (backing->privileged && user == SEMSHARE_AREA_HANDLE && !capable(CAP_SYS_RAWIO))
+		return ERR_PTR(-EPERM);
 	/* Root may have set the limit to anything. */
 	nr_pages = (size >> PAGE_SHIFT) + !!(size & ~PAGE_MASK);
-	if (nr_pages > INT_MAX)
+	if (nr_pages > INT_MAX / sizeof(struct page *))
 		return ERR_PTR(-EINVAL);
 
 	area = kzalloc(sizeof(*area), GFP_KERNEL_ACCOUNT);
@@ -265,12 +282,17 @@ struct semshare_area *semshare_area_make(struct ipc_namespace *ns, const char *n
 		return ERR_PTR(-ENOMEM);
 	kref_init(&area->refs);
 	mutex_init(&area->mutex);
+	semshare_notify_init(area);
 	atomic_set(&area->users[user], 1);
 	memcpy(area->name, name, SEMSHARE_NAME_SIZE);
 	area->key = semshare_key(name, strlen(name));
-	area->mode = mode;
+	area->mode = make->mode;
 	area->size = size;
+	area->kind = make->kind;
+	area->backing = backing;
+	area->address = make->address;
 	area->nr_pages = nr_pages;
+	area->guard_pages = make->guard >> PAGE_SHIFT;
 	area->uid = current_fsuid();
 	area->gid = current_fsgid();
 	area->created_ns = ktime_get_real_ns();
@@ -287,7 +309,7 @@ struct semshare_area *semshare_area_make(struct ipc_namespace *ns, const char *n
 		return ERR_PTR(err);
 	}
 
-	err = area_alloc_pages(area);
+	err = backing->fill(area, make);
 
 	/* Published last, when nothing about it can fail any more. */
 	mutex_lock(&areas_mutex);
@@ -300,6 +322,7 @@ struct semshare_area *semshare_area_make(struct ipc_namespace *ns, const char *n
 	if (err) {
 		area_uncharge(area);
 		mutex_unlock(&areas_mutex);
+		area_empty(area);
 		area_free(area);
 		return ERR_PTR(err);
 	}
@@ -354,21 +377,57 @@ struct semshare_area *semshare_area_find(struct ipc_namespace *ns, const char *n
 struct semshare_area *semshare_area_create(struct ipc_namespace *ns, const char *name,
 					   u64 size, umode_t mode)
 {
-	char padded[SEMSHARE_NAME_SIZE];
+	struct semshare_area_make make = { .size = size, .mode = mode };
 
 	if (!semshare_may_sleep(_RET_IP_))
 		return ERR_PTR(-EOPNOTSUPP);
-	if (name_pad(padded, name) < 0)
+	if (name_pad(make.name, name) < 0)
 		return ERR_PTR(-EINVAL);
-	return semshare_area_make(ns, padded, size, mode, SEMSHARE_AREA_KERNEL);
+	return semshare_area_make(ns, &make, SEMSHARE_AREA_KERNEL);
 }
 EXPORT_SYMBOL_GPL(semshare_area_create);
+
+/**
+ * semshare_area_create_kind - make a named area of a kind of memory
+ * @ns: the IPC namespace of the name
+ * @name: as of semshare_area_create()
+ * @params: kind, size and what else there is to say
+ *
+ * What user space needs CAP_SYS_RAWIO for, kernel code may have made; areas of
+ * a process's own memory (SEMSHARE_AREA_MEMFD, SEMSHARE_AREA_SYSV) only processes
+ * make.
+ *
+ * Context: process context, sleeps.
+ * Return: as semshare_area_create(), and -ENODEV: SEMSHARE_AREA_RESERVED, and the
+ * module was given no range; -ENOMEM: of it, or of memory in one run, there is not
+ * so much.
+ */
+struct semshare_area *semshare_area_create_kind(struct ipc_namespace *ns, const char *name,
+						const struct semshare_area_params *params)
+{
+	struct semshare_area_make make = {
+		.size = params->size,
+		.address = params->address,
+		.mode = params->mode,
+		.kind = params->kind,
+		.flags = params->flags,
+	};
+
+	if (!semshare_may_sleep(_RET_IP_))
+		return ERR_PTR(-EOPNOTSUPP);
+	if (name_pad(make.name, name) < 0 || is_imported(params->kind))
+		return ERR_PTR(-EINVAL);
+	return semshare_area_make(ns, &make, SEMSHARE_AREA_KERNEL);
+}
+EXPORT_SYMBOL_GPL(semshare_area_create_kind);
 
 /**
  * semshare_area_attach - find a named area, for kernel code
  * @ns: the IPC namespace of the name
  * @name: its name
  * @access: SEMSHARE_ACCESS_* that current must have; a kernel thread has all
+ *
+ * To write, an area with a guard is a kernel thread's alone.
  *
  * Context: process context, sleeps.
  * Return: the area with a reference that semshare_area_put() gives back, or
@@ -379,13 +438,21 @@ struct semshare_area *semshare_area_attach(struct ipc_namespace *ns, const char 
 					   u32 access)
 {
 	char padded[SEMSHARE_NAME_SIZE];
+	struct semshare_area *area;
 
 	if (!semshare_may_sleep(_RET_IP_))
 		return ERR_PTR(-EOPNOTSUPP);
 	if (name_pad(padded, name) < 0 ||
 	    access & ~(SEMSHARE_ACCESS_READ | SEMSHARE_ACCESS_WRITE))
 		return ERR_PTR(-EINVAL);
-	return semshare_area_find(ns, padded, access, SEMSHARE_AREA_KERNEL);
+	area = semshare_area_find(ns, padded, access, SEMSHARE_AREA_KERNEL);
+	/* Who gets this writes all of it, maybe on behalf of a user who may not. */
+	if (!IS_ERR(area) && access & SEMSHARE_ACCESS_WRITE && !(current->flags & PF_KTHREAD) &&
+	    semshare_area_guarded_from(area, access)) {
+		semshare_area_put(area);
+		return ERR_PTR(-EACCES);
+	}
+	return area;
 }
 EXPORT_SYMBOL_GPL(semshare_area_attach);
 
@@ -533,6 +600,73 @@ int semshare_area_bind(struct semshare_area *area, int semid, u32 flags)
 }
 EXPORT_SYMBOL_GPL(semshare_area_bind);
 
+/**
+ * semshare_area_make_set - a set of an area's own, bound to it, its mutex and roles free
+ * @area: an area made by the caller, in its own IPC namespace
+ * @nsems: semaphores: a mutex, two hints, which are 0 at first, and then roles, to
+ *	SEMSHARE_RING_LANES_NSEMS in all
+ * @mode: permission bits of the set
+ *
+ * Context: process context, sleeps.
+ * Return: its id, or what semget() and semshare_area_bind() answer.
+ */
+int semshare_area_make_set(struct semshare_area *area, unsigned int nsems, umode_t mode)
+{
+	struct sembuf publish[SEMSHARE_RING_LANES_NSEMS] = {
+		{ .sem_num = SEMSHARE_SEM_MUTEX, .sem_op = 1 },
+	};
+	struct semshare_sem_facts facts;
+	unsigned int nsops = 1;
+	unsigned int role;
+	int semid;
+	int err;
+
+	/* Without these the set could be neither bound nor removed again. */
+	if (!semshare_has(SEMSHARE_FN_SEMCTL_STAT) || !semshare_has(SEMSHARE_FN_SEMCTL_DOWN))
+		return -EOPNOTSUPP;
+	semid = semshare_semget(area->ns, area->key, nsems, IPC_CREAT | IPC_EXCL | mode);
+	if (semid < 0)
+		return semid;
+	err = semshare_sem_facts(area->ns, semid, &facts);
+	if (err)
+		return err;
+	for (role = SEMSHARE_SEM_PRODUCER; role < nsems && nsops < ARRAY_SIZE(publish); role++)
+		publish[nsops++] = (struct sembuf){ .sem_num = role, .sem_op = 1 };
+	/* An operation rather than SETVAL: it sets sem_otime, for which openers wait. */
+	err = semshare_semop(area->ns, semid, publish, nsops);
+	if (!err)
+		err = semshare_area_bind(area, semid, SEMSHARE_BIND_OWN);
+	if (err) {
+		semshare_sem_remove(area->ns, semid, &facts);
+		return err;
+	}
+	return semid;
+}
+
+/**
+ * semshare_area_remove_set - remove the set that goes with an area, now
+ * @area: an area the caller has a reference to
+ *
+ * Its sleepers get EIDRM, and its key can be used again.
+ *
+ * Context: process context, sleeps.
+ * Return: false if no set goes with it.
+ */
+bool semshare_area_remove_set(struct semshare_area *area)
+{
+	bool owned;
+
+	mutex_lock(&area->mutex);
+	owned = area->bind_flags & SEMSHARE_BIND_OWN;
+	if (owned) {
+		semshare_sem_remove(area->ns, area->semid, &area->facts);
+		/* A successor of the same name must not be taken for it. */
+		area->bind_flags &= ~SEMSHARE_BIND_OWN;
+	}
+	mutex_unlock(&area->mutex);
+	return owned;
+}
+
 /* ---------------------------------------------------------------- listing */
 
 /**
@@ -554,8 +688,13 @@ void semshare_area_describe(struct semshare_area *area, struct semshare_area_inf
 	info->maps = atomic_read(&area->maps);
 	info->kernel_users = atomic_read(&area->users[SEMSHARE_AREA_KERNEL]);
 	info->flags = READ_ONCE(area->linked) ? 0 : SEMSHARE_AREA_UNLINKED;
+	if (area->guard_pages)
+		info->flags |= SEMSHARE_AREA_GUARDED;
 	info->creator_pid = pid_vnr(area->creator);
 	info->key = area->key;
+	info->address = area->address;
+	info->kind = area->kind;
+	info->huge_pages = area->huge_pages;
 	mutex_lock(&area->mutex);
 	info->semid = area->semid;
 	info->bind_flags = area->bind_flags;
@@ -581,9 +720,7 @@ int semshare_area_next(struct ipc_namespace *ns, struct semshare_area_info *info
 	mutex_lock(&areas_mutex);
 	do {
 		area = xa_find_after(&areas_by_id, &id, ULONG_MAX, XA_PRESENT);
-	} while (area && (area->ns != ns ||
-			  (!uid_eq(current_fsuid(), area->uid) &&
-			   area_permission(area, SEMSHARE_ACCESS_READ))));
+	} while (area && (area->ns != ns || !area_is_listed(area)));
 	if (area)
 		kref_get(&area->refs);
 	mutex_unlock(&areas_mutex);
@@ -627,11 +764,59 @@ static vm_fault_t area_vm_fault(struct vm_fault *vmf)
 	return 0;
 }
 
+/* Maps a huge page as a whole, where the mapping is aligned as it is and reaches as far. */
+static __maybe_unused vm_fault_t area_vm_huge_fault(struct vm_fault *vmf, unsigned int order)
+{
+	struct vm_area_struct *vma = vmf->vma;
+	struct semshare_area *area = vma->vm_private_data;
+	unsigned long start = vmf->address & PMD_MASK;
+	unsigned long index;
+	struct folio *folio;
+
+	if (order != SEMSHARE_HUGE_ORDER || start < vma->vm_start ||
+	    vma->vm_end - start < PMD_SIZE)
+		return VM_FAULT_FALLBACK;
+	index = vma->vm_pgoff + ((start - vma->vm_start) >> PAGE_SHIFT);
+	if (index >= area->nr_pages || area->nr_pages - index < SEMSHARE_HUGE_PAGES)
+		return VM_FAULT_FALLBACK;
+	folio = page_folio(area->pages[index]);
+	if (folio_order(folio) != order || folio_page(folio, 0) != area->pages[index])
+		return VM_FAULT_FALLBACK;
+	return vmf_insert_folio_pmd(vmf, folio, vmf->flags & FAULT_FLAG_WRITE);
+}
+
 static const struct vm_operations_struct area_vm_ops = {
 	.open = area_vm_open,
 	.close = area_vm_close,
 	.fault = area_vm_fault,
+	.huge_fault = SEMSHARE_HUGE_FAULT(area_vm_huge_fault),
 };
+
+/* The mapping holds the area, and the area the memory: no references are needed. */
+static vm_fault_t area_vm_fault_by_number(struct vm_fault *vmf)
+{
+	struct semshare_area *area = vmf->vma->vm_private_data;
+
+	if (vmf->pgoff >= area->nr_pages)
+		return VM_FAULT_SIGBUS;
+	return vmf_insert_pfn(vmf->vma, vmf->address, semshare_area_pfn(area, vmf->pgoff));
+}
+
+static const struct vm_operations_struct area_vm_ops_by_number = {
+	.open = area_vm_open,
+	.close = area_vm_close,
+	.fault = area_vm_fault_by_number,
+};
+
+/**
+ * semshare_area_guarded_from - whether a handle must not write the start of an area
+ * @area: the area
+ * @access: SEMSHARE_ACCESS_* of the handle
+ */
+bool semshare_area_guarded_from(const struct semshare_area *area, u32 access)
+{
+	return area->guard_pages && !(access & SEMSHARE_ACCESS_GUARDED);
+}
 
 /**
  * semshare_area_map - map an area into a process
@@ -658,6 +843,9 @@ int semshare_area_map(struct semshare_area *area, struct vm_area_struct *vma, u3
 		return -EACCES;
 	if (!(access & SEMSHARE_ACCESS_READ))
 		return -EACCES;
+	/* VM_DONTEXPAND below: a mapping behind the guard does not grow into it either. */
+	if (semshare_area_guarded_from(area, access) && vma->vm_pgoff < area->guard_pages)
+		access &= ~SEMSHARE_ACCESS_WRITE;
 	if (!(access & SEMSHARE_ACCESS_WRITE)) {
 		if (vma->vm_flags & VM_WRITE)
 			return -EACCES;
@@ -667,6 +855,10 @@ int semshare_area_map(struct semshare_area *area, struct vm_area_struct *vma, u3
 	vm_flags_set(vma, VM_DONTEXPAND | VM_DONTDUMP);
 	vma->vm_private_data = area;
 	vma->vm_ops = &area_vm_ops;
+	if (area->backing->by_number) {
+		vm_flags_set(vma, VM_PFNMAP);
+		vma->vm_ops = &area_vm_ops_by_number;
+	}
 	area_vm_open(vma);
 	return 0;
 }

@@ -12,6 +12,7 @@
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/miscdevice.h>
+#include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/slab.h>
 #include <linux/string.h>
@@ -20,6 +21,7 @@
 
 #include "area.h"
 #include "device.h"
+#include "eventfd.h"
 #include "resolve.h"
 
 /**
@@ -28,12 +30,16 @@
  * @mutex: one CREATE or ATTACH at a time
  * @access: SEMSHARE_ACCESS_* to @area
  * @area: the area, once there is one: stored last, with release
+ * @eventfds: those registered through it
+ * @seen: of @area's count of notifications, what it has been told
  */
 struct semshare_handle {
 	struct ipc_namespace *ns;
 	struct mutex mutex;	/* who sets @area */
 	u32 access;
 	struct semshare_area *area;
+	struct semshare_eventfds eventfds;
+	atomic64_t seen;
 };
 
 static struct semshare_area *handle_area(struct semshare_handle *handle)
@@ -46,6 +52,7 @@ static void handle_publish(struct semshare_handle *handle, struct semshare_area 
 {
 	lockdep_assert_held(&handle->mutex);
 	handle->access = access;
+	atomic64_set(&handle->seen, atomic64_read(&area->notify.count));
 	/* Pairs with handle_area(). */
 	smp_store_release(&handle->area, area);
 }
@@ -72,6 +79,7 @@ static int device_open(struct inode *inode, struct file *file)
 	}
 	handle->ns = ns;
 	mutex_init(&handle->mutex);
+	semshare_eventfds_init(&handle->eventfds);
 	/* misc_open() left the struct miscdevice here. */
 	file->private_data = handle;
 	return nonseekable_open(inode, file);
@@ -81,6 +89,7 @@ static int device_release(struct inode *inode, struct file *file)
 {
 	struct semshare_handle *handle = file->private_data;
 
+	semshare_eventfds_drop(&handle->eventfds);
 	if (handle->area)
 		semshare_area_drop(handle->area, SEMSHARE_AREA_HANDLE);
 	semshare_ipc_ns_put(handle->ns);
@@ -96,6 +105,41 @@ static int device_mmap(struct file *file, struct vm_area_struct *vma)
 	if (!area)
 		return -EBADFD;
 	return semshare_area_map(area, vma, handle->access);
+}
+
+static __poll_t device_poll(struct file *file, struct poll_table_struct *wait)
+{
+	struct semshare_handle *handle = file->private_data;
+	struct semshare_area *area = handle_area(handle);
+
+	if (!area)
+		return EPOLLERR;
+	return semshare_notify_poll(area, file, wait, atomic64_read(&handle->seen));
+}
+
+/*
+ * How often somebody rang for the area, but for the sake of its ring, since this
+ * handle last asked: 8 bytes, as of an eventfd.  Never waits: poll does.
+ */
+static ssize_t device_read(struct file *file, char __user *buffer, size_t size, loff_t *at)
+{
+	struct semshare_handle *handle = file->private_data;
+	struct semshare_area *area = handle_area(handle);
+	s64 count, seen;
+
+	if (!area)
+		return -EBADFD;
+	if (size < sizeof(count))
+		return -EINVAL;
+	count = atomic64_read(&area->notify.count);
+	seen = atomic64_read(&handle->seen);
+	/* Forward only: of two that read at once, one may have looked earlier. */
+	do {
+		if (count <= seen)
+			return -EAGAIN;
+	} while (!atomic64_try_cmpxchg(&handle->seen, &seen, count));
+	count -= seen;
+	return copy_to_user(buffer, &count, sizeof(count)) ? -EFAULT : sizeof(count);
 }
 
 /**
@@ -138,18 +182,15 @@ static long ioctl_function(void __user *argument)
 	return copy_to_user(argument, &function, sizeof(function)) ? -EFAULT : 0;
 }
 
-static long ioctl_create(struct file *file, void __user *argument)
+static long handle_make(struct file *file, const struct semshare_area_make *make)
 {
 	struct semshare_handle *handle = file->private_data;
-	struct semshare_area_create create;
 	struct semshare_area *area;
 	long err = 0;
 
-	if (copy_from_user(&create, argument, sizeof(create)))
-		return -EFAULT;
-	if (create.flags || create.mode & ~0666 || semshare_name_length(create.name) < 0)
+	if (semshare_name_length(make->name) < 0)
 		return -EINVAL;
-	/* What is created here may be read and written through this handle. */
+	/* What is made here may be read and written through this handle. */
 	if (file_access(file) != (SEMSHARE_ACCESS_READ | SEMSHARE_ACCESS_WRITE))
 		return -EACCES;
 	if (mutex_lock_interruptible(&handle->mutex))
@@ -158,15 +199,38 @@ static long ioctl_create(struct file *file, void __user *argument)
 		err = -EBUSY;
 		goto out;
 	}
-	area = semshare_area_make(handle->ns, create.name, create.size, create.mode,
-				  SEMSHARE_AREA_HANDLE);
+	area = semshare_area_make(handle->ns, make, SEMSHARE_AREA_HANDLE);
 	if (IS_ERR(area))
 		err = PTR_ERR(area);
 	else
-		handle_publish(handle, area, file_access(file));
+		handle_publish(handle, area, file_access(file) | SEMSHARE_ACCESS_GUARDED);
 out:
 	mutex_unlock(&handle->mutex);
 	return err;
+}
+
+static long ioctl_create(struct file *file, void __user *argument)
+{
+	struct semshare_area_make make = { .kind = SEMSHARE_AREA_PAGES };
+	struct semshare_area_create create;
+
+	if (copy_from_user(&create, argument, sizeof(create)))
+		return -EFAULT;
+	if (create.flags || create.mode & ~0666)
+		return -EINVAL;
+	memcpy(make.name, create.name, SEMSHARE_NAME_SIZE);
+	make.size = create.size;
+	make.mode = create.mode;
+	return handle_make(file, &make);
+}
+
+static long ioctl_make(struct file *file, void __user *argument)
+{
+	struct semshare_area_make make;
+
+	if (copy_from_user(&make, argument, sizeof(make)))
+		return -EFAULT;
+	return handle_make(file, &make);
 }
 
 static long ioctl_attach(struct file *file, void __user *argument)
@@ -218,7 +282,7 @@ static long ioctl_info(struct semshare_handle *handle, void __user *argument)
 	if (!area)
 		return -EBADFD;
 	semshare_area_describe(area, &info);
-	info.access = handle->access;
+	info.access = handle->access & ~SEMSHARE_ACCESS_GUARDED;
 	return copy_to_user(argument, &info, sizeof(info)) ? -EFAULT : 0;
 }
 
@@ -249,6 +313,41 @@ static long ioctl_bind(struct semshare_handle *handle, void __user *argument)
 	return semshare_area_bind(area, bind.semid, bind.flags);
 }
 
+static long ioctl_notify(struct semshare_handle *handle, void __user *argument)
+{
+	struct semshare_area *area = handle_area(handle);
+	struct semshare_notify_request notify;
+
+	if (copy_from_user(&notify, argument, sizeof(notify)))
+		return -EFAULT;
+	if (!notify.events || notify.events & ~SEMSHARE_EVENTS || notify.reserved)
+		return -EINVAL;
+	if (!area)
+		return -EBADFD;
+	if (!(handle->access & SEMSHARE_ACCESS_WRITE))
+		return -EACCES;
+	semshare_notify_all(area, notify.events);
+	return 0;
+}
+
+static long ioctl_eventfd(struct semshare_handle *handle, void __user *argument)
+{
+	struct semshare_area *area = handle_area(handle);
+	struct semshare_eventfd request;
+
+	if (copy_from_user(&request, argument, sizeof(request)))
+		return -EFAULT;
+	if (request.events & ~SEMSHARE_EVENTS || request.reserved ||
+	    request.direction > SEMSHARE_EVENTFD_FROM_USER)
+		return -EINVAL;
+	if (!area)
+		return -EBADFD;
+	if (request.direction == SEMSHARE_EVENTFD_FROM_USER &&
+	    !(handle->access & SEMSHARE_ACCESS_WRITE))
+		return -EACCES;
+	return semshare_eventfds_change(&handle->eventfds, area, &request, handle->access);
+}
+
 static long device_ioctl(struct file *file, unsigned int command, unsigned long argument)
 {
 	struct semshare_handle *handle = file->private_data;
@@ -271,6 +370,12 @@ static long device_ioctl(struct file *file, unsigned int command, unsigned long 
 		return ioctl_list(handle, user);
 	case SEMSHARE_IOC_BIND:
 		return ioctl_bind(handle, user);
+	case SEMSHARE_IOC_NOTIFY:
+		return ioctl_notify(handle, user);
+	case SEMSHARE_IOC_EVENTFD:
+		return ioctl_eventfd(handle, user);
+	case SEMSHARE_IOC_MAKE:
+		return ioctl_make(file, user);
 	default:
 		return -ENOTTY;
 	}
@@ -282,6 +387,10 @@ static const struct file_operations device_fops = {
 	.open = device_open,
 	.release = device_release,
 	.mmap = device_mmap,
+	.poll = device_poll,
+	.read = device_read,
+	/* Where a huge page can be mapped as one, if the mapping is that long. */
+	.get_unmapped_area = thp_get_unmapped_area,
 	.unlocked_ioctl = device_ioctl,
 	.compat_ioctl = compat_ptr_ioctl,
 };
@@ -324,6 +433,9 @@ struct semshare_area *semshare_area_from_fd(int fd, u32 access)
 	if (!area)
 		area = ERR_PTR(-EBADFD);
 	else if (access & ~handle->access)
+		area = ERR_PTR(-EACCES);
+	/* Who gets this writes all of it, on behalf of a user who may not. */
+	else if (access & SEMSHARE_ACCESS_WRITE && semshare_area_guarded_from(area, handle->access))
 		area = ERR_PTR(-EACCES);
 	else
 		semshare_area_hold(area, SEMSHARE_AREA_KERNEL);

@@ -26,6 +26,7 @@
 #include <linux/sched/signal.h>
 #include <linux/timekeeping.h>
 
+#include "area.h"
 #include "lock.h"
 #include "trace.h"
 
@@ -251,19 +252,33 @@ int semshare_lock_take(struct semshare_lock *lock, ktime_t deadline, bool *died)
 }
 
 /**
+ * semshare_sem_hint - a hint, unless one stands
+ * @ns: namespace of the set
+ * @semid: the set, which the caller knows to be the right one
+ * @semaphore: SEMSHARE_SEM_DATA or SEMSHARE_SEM_SPACE
+ * @count: how many to wake.  As long as it is not 0 nobody sleeps
+ *
+ * Context: process context; never waits for anybody.
+ */
+void semshare_sem_hint(struct ipc_namespace *ns, int semid, unsigned int semaphore, u32 count)
+{
+	struct sembuf sops[] = {
+		{ .sem_num = semaphore, .sem_op = 0, .sem_flg = IPC_NOWAIT },
+		{ .sem_num = semaphore, .sem_op = count, .sem_flg = IPC_NOWAIT },
+	};
+
+	/* Whatever fails here costs a waiter SEMSHARE_RING_RECHECK_MS. */
+	semshare_sem_operate(ns, semid, sops, ARRAY_SIZE(sops), NULL);
+}
+
+/**
  * semshare_lock_hint - a hint on its own, capped at one
  * @lock: the lock
  * @semaphore: SEMSHARE_SEM_DATA or SEMSHARE_SEM_SPACE
  */
 void semshare_lock_hint(struct semshare_lock *lock, unsigned int semaphore)
 {
-	struct sembuf sops[] = {
-		{ .sem_num = semaphore, .sem_op = 0, .sem_flg = IPC_NOWAIT },
-		{ .sem_num = semaphore, .sem_op = 1, .sem_flg = IPC_NOWAIT },
-	};
-
-	/* Whatever fails here costs a waiter SEMSHARE_RING_RECHECK_MS. */
-	semshare_sem_operate(lock->ns, lock->semid, sops, ARRAY_SIZE(sops), NULL);
+	semshare_sem_hint(lock->ns, lock->semid, semaphore, 1);
 }
 
 /**
@@ -306,6 +321,23 @@ int semshare_lock_post(struct semshare_lock *lock, unsigned int hints)
 }
 
 /**
+ * semshare_lock_role - take a role, or give it back
+ * @lock: the lock
+ * @semaphore: SEMSHARE_SEM_PRODUCER or SEMSHARE_SEM_CONSUMER
+ * @op: -1 or 1
+ *
+ * Context: process context; does not wait for anybody.
+ * Return: 0, -EAGAIN (somebody has it), -EIDRM, or -ERANGE if somebody raised it to
+ * its maximum.
+ */
+int semshare_lock_role(struct semshare_lock *lock, unsigned int semaphore, short op)
+{
+	int err = lock_verify(lock);
+
+	return err ? err : lock_op(lock, semaphore, op, IPC_NOWAIT, NULL);
+}
+
+/**
  * semshare_lock_sleep - sleep until a hint comes, or it is time to look again
  * @lock: the lock, not taken
  * @semaphore: SEMSHARE_SEM_DATA or SEMSHARE_SEM_SPACE
@@ -326,4 +358,40 @@ int semshare_lock_sleep(struct semshare_lock *lock, unsigned int semaphore, ktim
 	if (!err)
 		return 1;
 	return err == -EAGAIN ? 0 : err;
+}
+
+/**
+ * semshare_lock_open - the lock of an area, for a handle of what it holds
+ * @lock: zeroed; its @state is the caller's to set
+ * @area: the area, its mutex held
+ * @nsems: semaphores that its set must have at least
+ * @broken: see struct semshare_lock
+ *
+ * Return: 0, -ENXIO (no set is bound to the area), -EPROTO (too small a one), -EIDRM
+ * (it is gone), -EACCES (current may not alter it), -EOPNOTSUPP.
+ */
+int semshare_lock_open(struct semshare_lock *lock, struct semshare_area *area,
+		       unsigned int nsems, const u32 *broken)
+{
+	struct semshare_sem_facts facts;
+	int err;
+
+	lockdep_assert_held(&area->mutex);
+	if (area->semid < 0)
+		return -ENXIO;
+	if (area->facts.nsems < nsems)
+		return -EPROTO;
+	lock->ns = area->ns;
+	lock->semid = area->semid;
+	lock->facts = area->facts;
+	lock->broken = broken;
+	lock->name = area->name;
+	err = semshare_sem_facts(lock->ns, lock->semid, &facts);
+	if (!err && !semshare_sem_same(lock->ns, lock->semid, &lock->facts))
+		err = -EIDRM;
+	/* The handle operates with the kernel's rights, so its user's are asked here. */
+	if (!err)
+		err = semshare_sem_may_alter(lock->ns, lock->semid);
+	lock->verified = jiffies;
+	return err == -EINVAL ? -EIDRM : err;
 }

@@ -41,7 +41,7 @@ struct semshare_lock {
 	struct semshare_sem_facts facts;
 	unsigned long verified;
 	struct semshare_lock_state *state;
-	const bool *broken;
+	const u32 *broken;
 	const char *name;
 	u32 epoch;
 	u64 taken_ns;
@@ -54,8 +54,12 @@ struct semshare_lock {
 
 int semshare_lock_take(struct semshare_lock *lock, ktime_t deadline, bool *died);
 int semshare_lock_post(struct semshare_lock *lock, unsigned int hints);
+void semshare_sem_hint(struct ipc_namespace *ns, int semid, unsigned int semaphore, u32 count);
 void semshare_lock_hint(struct semshare_lock *lock, unsigned int semaphore);
+int semshare_lock_role(struct semshare_lock *lock, unsigned int semaphore, short op);
 int semshare_lock_sleep(struct semshare_lock *lock, unsigned int semaphore, ktime_t deadline);
 bool semshare_told_to_stop(void);
+int semshare_lock_open(struct semshare_lock *lock, struct semshare_area *area,
+		       unsigned int nsems, const u32 *broken);
 
 #endif /* SEMSHARE_LOCK_H */

@@ -5,6 +5,7 @@
 #include <linux/module.h>
 
 #include "area.h"
+#include "backing.h"
 #include "device.h"
 #include "resolve.h"
 #include "route.h"
@@ -24,9 +25,12 @@ static int __init semshare_init(void)
 	error = semshare_sem_init();
 	if (error)
 		goto err_scratch;
-	error = semshare_route_init();
+	error = semshare_reserved_init();
 	if (error)
 		goto err_sem;
+	error = semshare_route_init();
+	if (error)
+		goto err_reserved;
 	/* Last, because from here on somebody may come in. */
 	error = semshare_device_init();
 	if (error)
@@ -38,6 +42,8 @@ static int __init semshare_init(void)
 
 err_route:
 	semshare_route_exit();
+err_reserved:
+	semshare_reserved_exit();
 err_sem:
 	semshare_sem_exit();
 err_scratch:
@@ -50,6 +56,7 @@ static void __exit semshare_exit(void)
 	semshare_device_exit();
 	semshare_route_exit();
 	semshare_area_exit();
+	semshare_reserved_exit();
 	semshare_sem_exit();
 	semshare_scratch_exit();
 	pr_info("unloaded\n");

@@ -40,6 +40,8 @@ DEFINE_STATIC_CALL_NULL(semshare_semctl_stat, semshare_semctl_stat_fn);
 DEFINE_STATIC_CALL_RET0(semshare_security_sem_semctl, security_sem_semctl);
 DEFINE_STATIC_CALL_NULL(semshare_mm_alloc, mm_alloc);
 DEFINE_STATIC_CALL_NULL(semshare_arch_pick_mmap_layout, arch_pick_mmap_layout);
+DEFINE_STATIC_CALL_NULL(semshare_memfd_fcntl, memfd_fcntl);
+DEFINE_STATIC_CALL_NULL(semshare_do_shmat, do_shmat);
 
 /**
  * struct kernel_function - one function of the kernel that this module calls
@@ -127,6 +129,18 @@ static struct kernel_function functions[SEMSHARE_FN_COUNT] = {
 		.needed_for = "semctl GETALL, and SETALL from kernel threads",
 		.key = &STATIC_CALL_KEY(semshare_arch_pick_mmap_layout),
 		.trampoline = STATIC_CALL_TRAMP_ADDR(semshare_arch_pick_mmap_layout),
+	},
+	[SEMSHARE_FN_MEMFD_FCNTL] = {
+		.name = "memfd_fcntl",
+		.needed_for = "areas made of a memfd",
+		.key = &STATIC_CALL_KEY(semshare_memfd_fcntl),
+		.trampoline = STATIC_CALL_TRAMP_ADDR(semshare_memfd_fcntl),
+	},
+	[SEMSHARE_FN_DO_SHMAT] = {
+		.name = "do_shmat",
+		.needed_for = "areas made of a SysV segment",
+		.key = &STATIC_CALL_KEY(semshare_do_shmat),
+		.trampoline = STATIC_CALL_TRAMP_ADDR(semshare_do_shmat),
 	},
 };
 

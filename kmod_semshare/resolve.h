@@ -10,9 +10,11 @@
 #define SEMSHARE_RESOLVE_H
 
 #include <linux/ipc_namespace.h>
+#include <linux/memfd.h>
 #include <linux/sched/mm.h>
 #include <linux/security.h>
 #include <linux/sem.h>
+#include <linux/shm.h>
 #include <linux/static_call.h>
 #include <linux/syscalls.h>
 #include <semshare/abi.h>
@@ -28,6 +30,8 @@ enum semshare_function_id {
 	SEMSHARE_FN_SECURITY_SEM_SEMCTL,
 	SEMSHARE_FN_MM_ALLOC,
 	SEMSHARE_FN_ARCH_PICK_MMAP_LAYOUT,
+	SEMSHARE_FN_MEMFD_FCNTL,
+	SEMSHARE_FN_DO_SHMAT,
 	SEMSHARE_FN_COUNT,
 };
 
@@ -58,6 +62,8 @@ DECLARE_STATIC_CALL(semshare_semctl_stat, semshare_semctl_stat_fn);
 DECLARE_STATIC_CALL(semshare_security_sem_semctl, security_sem_semctl);
 DECLARE_STATIC_CALL(semshare_mm_alloc, mm_alloc);
 DECLARE_STATIC_CALL(semshare_arch_pick_mmap_layout, arch_pick_mmap_layout);
+DECLARE_STATIC_CALL(semshare_memfd_fcntl, memfd_fcntl);
+DECLARE_STATIC_CALL(semshare_do_shmat, do_shmat);
 
 int semshare_resolve_init(void);
 bool semshare_has(enum semshare_function_id id);

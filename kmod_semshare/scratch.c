@@ -171,12 +171,37 @@ static int call_by_worker(struct values_call *call)
 
 /* ---------------------------------------------------- in the caller's process */
 
+/* Other threads may not take it elsewhere, or in pieces, where unmap_image() would not find it. */
+static int image_stays(struct vm_area_struct *vma)
+{
+	return -EINVAL;
+}
+
+static int image_stays_whole(struct vm_area_struct *vma, unsigned long address)
+{
+	return -EINVAL;
+}
+
+static const struct vm_operations_struct image_vm_operations = {
+	.mremap = image_stays,
+	.may_split = image_stays_whole,
+};
+
 static int map_image(struct file *file, struct vm_area_struct *vma)
 {
+	void *image = file->private_data;
+	unsigned long at;
+	int error = 0;
+
+	if (!image)
+		return -EINVAL;
 	/* A child forked by another thread in this moment gets no copy. */
 	vm_flags_set(vma, VM_DONTCOPY | VM_DONTEXPAND | VM_DONTDUMP);
 	vm_flags_clear(vma, VM_MAYWRITE | VM_MAYEXEC);
-	return remap_vmalloc_range(vma, file->private_data, 0);
+	vma->vm_ops = &image_vm_operations;
+	for (at = vma->vm_start; at < vma->vm_end && !error; at += PAGE_SIZE)
+		error = vm_insert_page(vma, at, vmalloc_to_page(image + (at - vma->vm_start)));
+	return error;
 }
 
 static const struct file_operations image_operations = {
@@ -212,7 +237,8 @@ static int call_in_process(struct values_call *call)
 		error = semctl_main_at(call, (void __user *)address);
 		unmap_image(address, PAGE_ALIGN(call->size));
 	}
-	/* The pages have references of their own and outlive @image if need be. */
+	/* The pages have references of their own and outlive @image if need be; so may the file. */
+	file->private_data = NULL;
 	fput(file);
 	return error;
 }
@@ -275,7 +301,8 @@ int semshare_scratch_semctl(struct ipc_namespace *ns, int semid, int cmd,
 
 	if (!semshare_has(SEMSHARE_FN_SEMCTL_MAIN))
 		return -EOPNOTSUPP;
-	call.image = vmalloc_user(PAGE_ALIGN(call.size));
+	/* Accounted: where unmap_image() gives up, a process may keep it for a while. */
+	call.image = __vmalloc(PAGE_ALIGN(call.size), GFP_KERNEL_ACCOUNT | __GFP_ZERO);
 	if (!call.image)
 		return -ENOMEM;
 	memset(call.image, 0xff, PAGE_ALIGN(call.size));

@@ -112,19 +112,22 @@ TRACE_EVENT(ring_repair,
 );
 
 TRACE_EVENT(ring_broken,
-	TP_PROTO(const char *name, u64 oldest, u64 newest),
-	TP_ARGS(name, oldest, newest),
+	TP_PROTO(const char *name, u32 why, u64 oldest, u64 newest),
+	TP_ARGS(name, why, oldest, newest),
 	TP_STRUCT__entry(
 		__array(char, name, SEMSHARE_NAME_SIZE)
+		__field(u32, why)
 		__field(u64, head)
 		__field(u64, tail)
 	),
 	TP_fast_assign(
 		memcpy(__entry->name, name, SEMSHARE_NAME_SIZE);
+		__entry->why = why;
 		__entry->head = oldest;
 		__entry->tail = newest;
 	),
-	TP_printk("area=%s head=%llu tail=%llu", __entry->name, __entry->head, __entry->tail)
+	TP_printk("area=%s why=%u head=%llu tail=%llu", __entry->name, __entry->why,
+		  __entry->head, __entry->tail)
 );
 
 #endif /* SEMSHARE_TRACE_H */

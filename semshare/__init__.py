@@ -1,9 +1,16 @@
 # SPDX-License-Identifier: MIT
 """Kernel code and Python processes take the same SysV semaphore set around the same mmap'd buffer."""
 
-from semshare.area import Area, AreaInfo
+from semshare._native import RecordView, Reservation
+from semshare.area import Area, AreaInfo, Event
+from semshare.channel import Channel, ChannelState, Command, Pending
 from semshare.errors import (
+    Abandoned,
     AbiMismatch,
+    AddressTaken,
+    Cancelled,
+    ChannelBroken,
+    CommandFailed,
     Denied,
     Empty,
     EmptyTimeout,
@@ -12,20 +19,26 @@ from semshare.errors import (
     FullTimeout,
     HolderDead,
     LockBroken,
+    Malformed,
     NameCollision,
     NameExists,
     NotFound,
+    OutOfLimits,
     OwnerDied,
     OwnerDiedWarning,
+    PeerDied,
     Removed,
     RingBroken,
     RoleTaken,
     Timeout,
+    UnknownOpcode,
+    UnknownParameter,
     WouldBlock,
 )
 from semshare.lock import Lock, Owner
 from semshare.lock_statistics import LockStatistics
 from semshare.names import key_of
+from semshare.parameters import Limits, Parameter, Parameters
 from semshare.ring import Record, Ring, RingState
 from semshare.semaphore_set import (
     IPC_CREAT,
@@ -40,12 +53,22 @@ from semshare.semaphore_set import (
 __all__ = [
     "Lock",
     "Ring",
+    "Channel",
+    "Parameters",
+    "Parameter",
+    "Limits",
     "Area",
     "SemaphoreSet",
     "Operation",
     "Record",
+    "Reservation",
+    "RecordView",
     "RingState",
+    "Command",
+    "Pending",
+    "ChannelState",
     "AreaInfo",
+    "Event",
     "Owner",
     "LockStatistics",
     "key_of",
@@ -72,5 +95,15 @@ __all__ = [
     "LockBroken",
     "RingBroken",
     "RoleTaken",
+    "Abandoned",
+    "AddressTaken",
+    "OutOfLimits",
+    "UnknownParameter",
+    "PeerDied",
+    "UnknownOpcode",
+    "Malformed",
+    "Cancelled",
+    "CommandFailed",
+    "ChannelBroken",
     "AbiMismatch",
 ]

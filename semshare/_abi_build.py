@@ -21,7 +21,8 @@ INCLUDE = TOP / "kmod_semshare" / "include"
 UAPI = sorted((INCLUDE / "uapi" / "semshare").glob("*.h"), key=lambda path: (path.name != "abi.h", path.name))
 # What `semshare exec` shares with the library that it loads into programs.
 PRELOAD = TOP / "semshare" / "preload" / "counters.h"
-CORE = [INCLUDE / "semshare" / "core" / name for name in ("key.h", "histogram.h", "ring.h", "variants.h")]
+CORE_NAMES = ("key.h", "histogram.h", "ring.h", "variants.h", "parameters.h", "channel.h")
+CORE = [INCLUDE / "semshare" / "core" / name for name in CORE_NAMES]
 
 # Functions of the core headers that Python calls; those that work on a ring's memory are called by semshare._native.
 FUNCTIONS = (
@@ -34,6 +35,15 @@ FUNCTIONS = (
     "semshare_ring_capacity_valid",
     "semshare_ring_params_payload",
     "semshare_ring_format",
+    "semshare_ring_look",
+    "semshare_ring_state_text",
+    "semshare_parameter_order",
+    "semshare_parameter_within",
+    "semshare_double_scaled",
+    "semshare_parameters_format",
+    "semshare_channel_capacity",
+    "semshare_channel_size",
+    "semshare_channel_format",
 )
 
 # What <linux/types.h> says; cffi does not read it.

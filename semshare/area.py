@@ -11,27 +11,46 @@ file where he finds both, because then the module's area is about to be withdraw
 from __future__ import annotations
 
 import contextlib
+import enum
 import errno
+import math
+import os
 import time
 import weakref
-from typing import Union
+from typing import TYPE_CHECKING, Any, Union
 
-from semshare import device, names, shm
+from semshare import device, names, segment, shm
+from semshare._abi import lib
+from semshare._native import Mapping
 from semshare.area_info import AreaInfo
 from semshare.device import ModuleArea
 from semshare.errors import Error, NameExists, NotFound
+from semshare.memory import AGREED, ANYWHERE, KINDS, Address, Memory, Placement, check_address
 from semshare.shm import PosixArea
 
-__all__ = ["Area", "AreaInfo", "list_areas"]
+if TYPE_CHECKING:
+    import numpy
+
+__all__ = ["Area", "AreaInfo", "Event", "list_areas"]
 
 BACKENDS = ("module", "posix")
 LARGEST = 1 << 46
+# Whose source somebody has to name: from_memfd() and from_sysv().
+IMPORTED = ("memfd", "sysv")
 
 # For an area that is about to be withdrawn to be so.
 WITHDRAWAL_LIMIT = 0.5
 POLL = 0.002
 
 Handle = Union[ModuleArea, PosixArea]
+
+
+class Event(enum.IntFlag):
+    """What one is told of, and tells others: a hint, to look."""
+
+    DATA = lib.SEMSHARE_EVENT_DATA
+    SPACE = lib.SEMSHARE_EVENT_SPACE
+    BROKEN = lib.SEMSHARE_EVENT_BROKEN
 
 
 class Area:
@@ -50,12 +69,24 @@ class Area:
         readonly: attach it without the right to write.
         backend: "module", "posix", or None: the module if it is loaded, else POSIX shared memory; and in both when
             attaching.
+        guard: of a new area of kind "pages": so many bytes at its start, a multiple of 4096, are written by way of this
+            object alone. The buffer of others is read-only then. The module enforces that; in POSIX shared memory it is
+            without effect.
+        kind: of a new area: "pages", any memory; "contiguous", one run of physical memory, some megabytes at most; or
+            "reserved", of the range that the module was given. The latter two are the module's, and root's to make.
+        huge: of a new area of 2 MiB or more: have it in huge pages, as far as the kernel gives them.
+        dma32: of a new area of kind "contiguous": below 4 GiB, for devices that reach no further.
+        address: where to map it in this process: a multiple of the page size; None: anywhere; "agreed": where the area
+            says, anywhere if it says nothing. A new area remembers the address that it is given here, for all who
+            attach it, so that pointers in it mean the same to all. Nothing that is mapped is ever replaced.
+        prefault: have all of it mapped now, so that no first touch of a page takes its time later.
 
     Raises:
         NameExists: there is one of that name, in either.
         NotFound: there is none.
         Denied: its mode, or that of /dev/semshare, does not allow it.
         AbiMismatch: the module, or who made the area, is of another version.
+        AddressTaken: something is mapped there in this process.
         Error: ENOSPC or ENOMEM, there is no room; EINVAL, the module's limit on sizes.
     """
 
@@ -68,8 +99,15 @@ class Area:
         mode: int = 0o600,
         readonly: bool = False,
         backend: str | None = None,
+        guard: int = 0,
+        kind: str = "pages",
+        huge: bool = False,
+        dma32: bool = False,
+        address: Address = AGREED,
+        prefault: bool = False,
     ) -> None:
         names.check(name)
+        check_address(name, address)
         if backend is not None and backend not in BACKENDS:
             raise ValueError(f"backend {backend!r}: there are {' and '.join(BACKENDS)}, and None for either")
         if create is None:
@@ -83,16 +121,159 @@ class Area:
                 raise ValueError(f"area {name!r}: a new area can be written by who makes it; attach it again to read")
             if not 0 <= mode <= 0o666 or mode & 0o111:
                 raise ValueError(f"area {name!r}: mode {mode:#o}; give read and write bits: 0 to 0o666")
-            handle = _create(name, size, mode, backend)
+            if guard % 4096 or not 0 <= guard <= size:
+                raise ValueError(f"area {name!r}: a guard of {guard} bytes; give a multiple of 4096, up to its size")
+            if kind not in KINDS or kind in IMPORTED:
+                there_are = ", ".join(each for each in KINDS if each not in IMPORTED)
+                raise ValueError(
+                    f"area {name!r}: kind {kind!r}; there are {there_are}, and Area.from_memfd() and Area.from_sysv()"
+                )
+            if ((huge or guard) and kind != "pages") or (dma32 and kind != "contiguous"):
+                raise ValueError(f'area {name!r}: huge and guard are for kind "pages", dma32 for kind "contiguous"')
+            agreed = address if isinstance(address, int) else 0
+            new = Memory(kind, huge=huge, dma32=dma32, address=agreed, guard=guard)
+            handle = _create(name, size, mode, backend, new, Placement(address, prefault))
         else:
-            handle = _attach(name, readonly, backend)
+            handle = _attach(name, readonly, backend, Placement(address, prefault))
         if size is not None and handle.size != size:
             handle.close()
             raise Error(errno.EINVAL, f"area {name!r}: has {handle.size} bytes, not {size}; attach it without a size")
+        self._adopt(handle)
+
+    def _adopt(self, handle: Handle) -> None:
         self._handle = handle
-        self._mapping = handle.mapping
         # At the interpreter's end as well: whoever is the last to close an area removes it.
         self._finalizer = weakref.finalize(self, handle.close)
+
+    @classmethod
+    def create(
+        cls,
+        name: str,
+        size: int,
+        *,
+        mode: int = 0o600,
+        backend: str | None = None,
+        kind: str = "pages",
+        huge: bool = False,
+        dma32: bool = False,
+        address: Address = None,
+        prefault: bool = False,
+    ) -> Area:
+        """Make an area: Area(create=True)."""
+        return cls(
+            name,
+            size,
+            create=True,
+            mode=mode,
+            backend=backend,
+            kind=kind,
+            huge=huge,
+            dma32=dma32,
+            address=address,
+            prefault=prefault,
+        )
+
+    @classmethod
+    def attach(
+        cls,
+        name: str,
+        *,
+        readonly: bool = False,
+        backend: str | None = None,
+        address: Address = AGREED,
+        prefault: bool = False,
+    ) -> Area:
+        """Attach an area that exists: Area(create=False)."""
+        return cls(name, create=False, readonly=readonly, backend=backend, address=address, prefault=prefault)
+
+    @classmethod
+    def from_memfd(
+        cls,
+        name: str,
+        fd: int,
+        *,
+        size: int | None = None,
+        mode: int = 0o600,
+        backend: str | None = None,
+        address: Address = None,
+        prefault: bool = False,
+    ) -> Area:
+        """Make an area of a memfd: with what is in it, and for kernel code as well if the module is loaded.
+
+        The memfd must be sealed against shrinking and not against writing:
+        `fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)`. The caller may close it then.
+
+        The module pins its pages, and they count against RLIMIT_MEMLOCK, until the area goes. Without the module others
+        attach the area by way of this process, which they must be allowed to trace, and as long as it has it open.
+
+        Args:
+            fd: its descriptor, open for reading and writing.
+            size: bytes, from its start; all of it if not told.
+
+        Raises:
+            Denied: it is not sealed so, or not open so.
+            Error: EINVAL, it is no memfd, or shorter; ENOMEM, over RLIMIT_MEMLOCK.
+            NameExists, AddressTaken: as of Area.
+        """
+        if size is None:
+            size = os.fstat(fd).st_size
+        return cls._of(name, size, mode, backend, "memfd", fd, Placement(address, prefault))
+
+    @classmethod
+    def from_sysv(
+        cls,
+        name: str,
+        shmid: int | None = None,
+        *,
+        key: int | None = None,
+        size: int | None = None,
+        mode: int = 0o600,
+        backend: str | None = None,
+        address: Address = None,
+        prefault: bool = False,
+    ) -> Area:
+        """Make an area of a SysV shared memory segment, with what is in it; of sysv_ipc.SharedMemory, give its `id`.
+
+        The module pins its pages, and they count against RLIMIT_MEMLOCK, until the area goes; the segment may be
+        removed before. Without the module others attach the segment itself: its own mode decides who may, and once it
+        is removed nobody can any more. The area never removes the segment.
+
+        Args:
+            shmid: its id; or else
+            key: its key.
+            size: bytes, from its start; all of it if not told.
+
+        Raises:
+            NotFound: there is none.
+            Denied: its mode does not let this user write it.
+            Error: EINVAL, it is shorter; ENOMEM, over RLIMIT_MEMLOCK.
+            NameExists, AddressTaken: as of Area.
+        """
+        if (shmid is None) == (key is None):
+            raise ValueError(f"area {name!r}: give the segment's shmid, or its key")
+        state = segment.find(shmid, key)
+        if state is None:
+            what = f"key {key:#x}" if key is not None else f"id {shmid}"
+            raise NotFound(errno.ENOENT, f"area {name!r}: no SysV segment with {what} that may be read; see ipcs -m")
+        placement = Placement(address, prefault)
+        return cls._of(name, state.size if size is None else size, mode, backend, "sysv", state.shmid, placement)
+
+    @classmethod
+    def _of(
+        cls, name: str, size: int, mode: int, backend: str | None, kind: str, source: int, placement: Placement
+    ) -> Area:
+        names.check(name)
+        check_address(name, placement.address)
+        if backend is not None and backend not in BACKENDS:
+            raise ValueError(f"backend {backend!r}: there are {' and '.join(BACKENDS)}, and None for either")
+        if not 1 <= size <= LARGEST:
+            raise ValueError(f"area {name!r}: a size of {size} bytes; give 1 or more, and write something there first")
+        if not 0 <= mode <= 0o666 or mode & 0o111:
+            raise ValueError(f"area {name!r}: mode {mode:#o}; give read and write bits: 0 to 0o666")
+        agreed = placement.address if isinstance(placement.address, int) else 0
+        area = cls.__new__(cls)
+        area._adopt(_create(name, size, mode, backend, Memory(kind, source, address=agreed), placement))
+        return area
 
     def __enter__(self) -> Area:
         return self
@@ -103,6 +284,11 @@ class Area:
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"{self.size} bytes, {self.backend}"
         return f"<semshare.Area {self.name!r}: {state}>"
+
+    @property
+    def _mapping(self) -> Mapping:
+        """Not kept here: with the handle's and those of all views goes the memory."""
+        return self._handle.mapping
 
     @property
     def name(self) -> str:
@@ -135,10 +321,69 @@ class Area:
         self._check_open()
         return memoryview(self._mapping)  # type: ignore[arg-type,unused-ignore]  # __buffer__ is known from 3.12 on
 
-    def fileno(self) -> int:
-        """The descriptor, to be handed to a child (pass_fds), to kernel code, or to mmap."""
+    @property
+    def address(self) -> int:
+        """Where it is mapped in this process."""
         self._check_open()
-        return self._handle.fd
+        return self._mapping.address
+
+    def array(
+        self, dtype: Any, shape: int | tuple[int, ...] | None = None, offset: int = 0
+    ) -> numpy.ndarray[Any, Any]:
+        """A numpy array in the area's memory: no copy, and what is stored in it everybody sees.
+
+        It stays valid after close(), as long as it is used: the memory goes with the last array or view of it.
+
+        Args:
+            dtype: of an element, as numpy takes it: "f8", numpy.int32, or a structured type. None that holds Python
+                objects.
+            shape: of the array; None: one dimension, of as many elements as there is room for.
+            offset: bytes from the area's start, a multiple of the elements' alignment.
+
+        Returns:
+            An array; it cannot be written if the area was attached so.
+
+        Raises:
+            ValueError: it does not fit, or such elements cannot lie there.
+            ImportError: there is no numpy; this package does not need it otherwise.
+        """
+        try:
+            import numpy
+        except ImportError as error:
+            raise ImportError(
+                f"area {self.name!r}: array() needs numpy, which is not installed: pip install numpy"
+            ) from error
+        self._check_open()
+        element = numpy.dtype(dtype)
+        if element.hasobject:
+            raise ValueError(
+                f"area {self.name!r}: {element} holds Python objects, which mean nothing to other processes"
+            )
+        if not 0 <= offset <= self.size or offset % element.alignment:
+            raise ValueError(
+                f"area {self.name!r}: offset {offset}; give a multiple of {element.alignment}, the alignment of "
+                f"{element}, up to the area's {self.size} bytes"
+            )
+        room = (self.size - offset) // element.itemsize if element.itemsize else 0
+        if shape is None:
+            shape = room
+        count = math.prod((shape,) if isinstance(shape, int) else shape)
+        if not 0 <= count <= room:
+            raise ValueError(
+                f"area {self.name!r}: an array of shape {shape} is {count * element.itemsize} bytes; from offset "
+                f"{offset} on there are {self.size - offset}"
+            )
+        made: numpy.ndarray[Any, Any] = numpy.ndarray(shape, element, buffer=self.buffer, offset=offset)
+        return made
+
+    def fileno(self) -> int:
+        """The descriptor, to be handed to a child (pass_fds), to kernel code, or to mmap.
+
+        Raises:
+            Error: EOPNOTSUPP, a SysV segment without the module has none.
+        """
+        self._check_open()
+        return self._handle.fileno()
 
     def info(self) -> AreaInfo:
         """What is known of it now."""
@@ -153,6 +398,48 @@ class Area:
         """
         self._check_open()
         self._handle.bind(semid, own)
+
+    def notify(self, events: Event = Event.DATA) -> None:
+        """Wake those who wait for one of these events at a descriptor of the area, and kernel code that listens.
+
+        A ring does that by itself, where somebody waits. This is for what else an area holds.
+
+        Raises:
+            Error: EOPNOTSUPP, the area is in POSIX shared memory, where nobody can wait for it.
+        """
+        self._of_module("notify").notify(events)
+
+    def add_eventfd(self, descriptor: int, events: Event = Event.DATA, *, from_user: bool = False) -> None:
+        """Hand an eventfd to the module, until the area is closed, or remove_eventfd().
+
+        Args:
+            descriptor: the eventfd. It may be closed here while others use it.
+            events: of which it is told; or with `from_user`, what a signal of it means.
+            from_user: False: the module signals it. True: the module listens to it, and a signal does what notify()
+                does, but for other eventfds.
+
+        Raises:
+            Error: EEXIST, it has it already; ENOSPC, there are too many; EOPNOTSUPP, there is no module here.
+        """
+        self._of_module("add_eventfd").register(descriptor, events, from_user)
+
+    def remove_eventfd(self, descriptor: int, *, from_user: bool = False) -> None:
+        """Take it back.
+
+        Raises:
+            NotFound: the module has it not, by way of this object.
+        """
+        self._of_module("remove_eventfd").register(descriptor, 0, from_user)
+
+    def _of_module(self, doing: str) -> ModuleArea:
+        self._check_open()
+        if not isinstance(self._handle, ModuleArea):
+            raise Error(
+                errno.EOPNOTSUPP,
+                f"area {self.name!r}: {doing}: it is in POSIX shared memory; a ring there wakes who waits for its "
+                "fileno(), all else needs the kernel module",
+            )
+        return self._handle
 
     def unlink(self) -> None:
         """Remove the name: others cannot attach the area any more. Without effect if that was done before.
@@ -178,7 +465,9 @@ class Area:
 # -------------------------------------------------------------------------------------------------- create and attach
 
 
-def _create(name: str, size: int, mode: int, backend: str | None) -> Handle:
+def _create(
+    name: str, size: int, mode: int, backend: str | None, new: Memory, placement: Placement
+) -> Handle:
     if backend is None:
         backend = "module" if device.present() else "posix"
         if backend == "module":
@@ -188,9 +477,9 @@ def _create(name: str, size: int, mode: int, backend: str | None) -> Handle:
             except NotFound:
                 backend = "posix"
     if backend == "posix":
-        return shm.create(name, size, mode, lambda: device.has(name))
+        return shm.create(name, size, mode, lambda: device.has(name), new, placement)
     _refuse_if_in_shm(name)
-    made = device.create(name, size, mode)
+    made = device.create(name, size, mode, new, placement)
     try:
         _refuse_if_in_shm(name)
     except BaseException:
@@ -213,17 +502,24 @@ def _refuse_if_in_shm(name: str) -> None:
         )
 
 
-def _attach(name: str, readonly: bool, backend: str | None) -> Handle:
+def _attach(name: str, readonly: bool, backend: str | None, placement: Placement) -> Handle:
     deadline = time.monotonic() + WITHDRAWAL_LIMIT
     while True:
         in_module: ModuleArea | None = None
         if backend == "module" or (backend is None and device.present()):
             try:
-                in_module = device.attach(name, readonly)
+                in_module = device.attach(name, readonly, placement)
             except NotFound:
                 if backend == "module":
                     raise
-        in_shm = shm.attach(name, readonly) if backend != "module" else None
+        try:
+            # Beside one of the module only to see that it is there.
+            beside = placement if in_module is None else ANYWHERE
+            in_shm = shm.attach(name, readonly, beside) if backend != "module" else None
+        except BaseException:
+            if in_module is not None:
+                in_module.close()
+            raise
         if in_module is None or in_shm is None:
             break
         in_module.close()

@@ -36,5 +36,13 @@ class AreaInfo:
     """References held by kernel code."""
     unlinked: bool = False
     """The name is gone, the memory is still used."""
+    guarded: bool = False
+    """Its start can be written by who made it alone."""
+    kind: str = "pages"
+    """Where its memory comes from: "pages", "memfd", "sysv", "contiguous" or "reserved"."""
+    address: int = 0
+    """Where those who use it agree to map it; 0 if they do not."""
+    huge_pages: int = 0
+    """Pages of 2 MiB in it. Known of the module's areas only."""
     stale: bool = False
     """Nobody uses it, and nobody will remove it: its last user was killed."""

@@ -9,11 +9,12 @@ import os
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from semshare import names
+from semshare import memory, names
 from semshare._abi import ffi, lib
 from semshare._native import Mapping
 from semshare.area_info import AreaInfo
 from semshare.errors import AbiMismatch, Denied, Error, NameExists, NotFound, failure
+from semshare.memory import ANYWHERE, Memory, Placement
 
 PATH: str = ffi.string(lib.SEMSHARE_DEVICE).decode()
 
@@ -192,26 +193,59 @@ def info_of(info: Any) -> AreaInfo:
         maps=info.maps,
         kernel_users=info.kernel_users,
         unlinked=bool(info.flags & lib.SEMSHARE_AREA_UNLINKED),
+        guarded=bool(info.flags & lib.SEMSHARE_AREA_GUARDED),
+        kind=memory.kind_of(info.kind),
+        address=info.address,
+        huge_pages=info.huge_pages,
     )
 
 
 class ModuleArea:
-    """A handle of an area of the module."""
+    """A handle of an area of the module.
+
+    Args:
+        maker: it is the one that made the area.
+    """
 
     backend = "module"
 
-    def __init__(self, device: Device, name: str, readonly: bool) -> None:
+    def __init__(
+        self, device: Device, name: str, readonly: bool, placement: Placement, maker: bool = False
+    ) -> None:
         self._device = device
         self.name = name
         self.readonly = readonly
-        self.size = self.info().size
+        info = self.info()
+        self.size = info.size
+        self._guarded = info.guarded and not maker
+        self.mapping = memory.place(
+            self._what,
+            self.size,
+            placement.at(info.address),
+            lambda address: Mapping.of_file(device.fd, self.size, readonly or self._guarded, address),
+        )
+        if placement.prefault:
+            try:
+                self.mapping.prefault()
+            except BaseException as error:
+                self.mapping.close()
+                if isinstance(error, OSError):
+                    raise failure(error.errno or 0, self._what, "prefault") from error
+                raise
+
+    def writable(self, offset: int, size: int) -> tuple[Mapping, int]:
+        """Memory that may be written, and where in it the area's bytes from `offset` on are.
+
+        It stays mapped until the last view of it goes, as `mapping` does.
+        """
+        if not self._guarded:
+            return self.mapping, offset
         try:
-            self.mapping = Mapping.of_file(device.fd, self.size, readonly)
+            return Mapping.of_file(self._device.fd, size, False, 0, offset), 0
         except OSError as error:
             raise failure(error.errno or 0, self._what, "map") from error
 
-    @property
-    def fd(self) -> int:
+    def fileno(self) -> int:
         """Its descriptor."""
         return self._device.fd
 
@@ -234,6 +268,28 @@ class ModuleArea:
         except OSError as error:
             raise failure(error.errno or 0, self._what, f"bind set {semid}") from error
 
+    def bells(self) -> tuple[int, str | None, str | None]:
+        """How to wake who waits at a descriptor: by an ioctl on this one."""
+        return self._device.fd, None, None
+
+    def make_bells(self) -> None:
+        """There is nothing to make."""
+
+    def notify(self, events: int) -> None:
+        """Wake those who wait for one of these SEMSHARE_EVENT_*."""
+        self._request(lib.SEMSHARE_IOC_NOTIFY, "notify_request", {"events": events})
+
+    def register(self, eventfd: int, events: int, direction: int) -> None:
+        """Have an eventfd signalled, or listened to; no more if there are no events."""
+        request = {"fd": eventfd, "events": events, "direction": direction}
+        self._request(lib.SEMSHARE_IOC_EVENTFD, "eventfd", request)
+
+    def _request(self, number: int, structure: str, fields: dict[str, int]) -> None:
+        try:
+            self._device._call(number, ffi.new(f"struct semshare_{structure} *", fields))
+        except OSError as error:
+            raise failure(error.errno or 0, self._what, structure) from error
+
     def unlink(self) -> None:
         """Remove the name; the memory, and a set that the area owns, go with the last reference."""
         if self.info().unlinked:
@@ -243,48 +299,97 @@ class ModuleArea:
 
     def close(self) -> None:
         """Let go of it."""
-        self.mapping.close()
+        if self._device.fd >= 0:
+            self.mapping.close()
+            del self.mapping
         self._device.close()
 
 
-def create(name: str, size: int, mode: int) -> ModuleArea:
+def create(name: str, size: int, mode: int, new: Memory | None = None, placement: Placement = ANYWHERE) -> ModuleArea:
     """Make an area of the module.
 
     Raises:
         NotFound: no module. NameExists: the name is taken. Error: EINVAL, the size; ENOSPC, ENOMEM.
     """
+    new = new or Memory()
     device = Device()
     try:
-        request = {"name": names.padded(name), "size": size, "mode": mode, "flags": 0}
-        device._call(lib.SEMSHARE_IOC_CREATE, ffi.new("struct semshare_area_create *", request))
-        return ModuleArea(device, name, False)
-    except OSError as error:
+        request = {
+            "name": names.padded(name),
+            "size": size,
+            "address": new.address,
+            "mode": mode,
+            "kind": memory.KINDS[new.kind],
+            "flags": new.flags,
+            "source": new.source,
+            "guard": new.guard,
+        }
+        device._call(lib.SEMSHARE_IOC_MAKE, ffi.new("struct semshare_area_make *", request))
+        return ModuleArea(device, name, False, placement, maker=True)
+    except BaseException as error:
         device.close()
-        if isinstance(error, Error):
+        if not isinstance(error, OSError) or isinstance(error, Error):
             raise
-        if error.errno == errno.EINVAL:
-            raise Error(
-                errno.EINVAL,
-                f"area {name!r} (module): create {size} bytes with mode {mode:o}: refused; the module's parameter "
-                "max_area_bytes limits the size (cat /sys/module/semshare/parameters/max_area_bytes), the mode is 0 to "
-                "0666",
-            ) from error
-        if error.errno == errno.ENOSPC:
-            raise Error(
-                errno.ENOSPC,
-                f"area {name!r} (module): create {size} bytes: over a limit of the module's on all areas together, "
-                "max_user_bytes for one user's or max_total_bytes for everybody's; remove some (semshare ls, semshare "
-                "rm), or have root raise it: /sys/module/semshare/parameters/max_user_bytes, max_total_bytes",
-            ) from error
-        if error.errno == errno.EEXIST:
-            raise NameExists(
-                errno.EEXIST,
-                f"area {name!r} (module): there is one; attach it, use another name, or remove it: semshare rm {name}",
-            ) from error
-        raise failure(error.errno or 0, f"area {name!r} (module)", f"create {size} bytes") from error
+        raise _create_failure(error.errno or 0, name, size, mode, new) from error
 
 
-def attach(name: str, readonly: bool) -> ModuleArea | None:
+def _create_failure(code: int, name: str, size: int, mode: int, new: Memory) -> Error:
+    what, doing = f"area {name!r} (module)", f"create {size} bytes"
+    if code == errno.ENOSPC:
+        return Error(
+            code,
+            f"{what}: {doing}: over a limit of the module's on all areas together, "
+            "max_user_bytes for one user's or max_total_bytes for everybody's; remove some (semshare ls, semshare "
+            "rm), or have root raise it: /sys/module/semshare/parameters/max_user_bytes, max_total_bytes",
+        )
+    if code == errno.EEXIST:
+        return NameExists(
+            code,
+            f"{what}: there is one; attach it, use another name, or remove it: semshare rm {name}",
+        )
+    if advice := _KIND_ADVICE.get((new.kind, code)):
+        refused = code in (errno.EPERM, errno.EACCES)
+        return (Denied if refused else Error)(code, f"{what}: {doing} of {new.kind}: {advice}")
+    if code == errno.EINVAL:
+        return Error(
+            code,
+            f"{what}: {doing} with mode {mode:o}: refused; the module's parameter "
+            "max_area_bytes limits the size (cat /sys/module/semshare/parameters/max_area_bytes), the mode is 0 to "
+            "0666",
+        )
+    return failure(code, what, doing)
+
+
+_MEMLOCK = (
+    "over RLIMIT_MEMLOCK (ulimit -l), which counts all that this user has pinned, or memory is short; raise the limit "
+    "in /etc/security/limits.conf, or import less"
+)
+_RAWIO = "only root may (CAP_SYS_RAWIO), or a kernel module on your behalf; others have the kinds pages, memfd and sysv"
+
+_KIND_ADVICE = {
+    ("memfd", errno.ENOMEM): _MEMLOCK,
+    ("memfd", errno.EPERM): "the memfd needs the seal F_SEAL_SHRINK, and none against writing: "
+    "fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)",
+    ("memfd", errno.EACCES): "the descriptor is not open for reading and writing",
+    ("memfd", errno.EINVAL): "the descriptor is no memfd, or it has less bytes, or the module's parameter "
+    "max_area_bytes allows less (cat /sys/module/semshare/parameters/max_area_bytes)",
+    ("sysv", errno.ENOMEM): _MEMLOCK,
+    ("sysv", errno.EACCES): "the segment's mode does not let this user write it: ask its owner",
+    ("sysv", errno.EXDEV): "this process changed its IPC namespace on the way",
+    ("sysv", errno.EINVAL): "there is no such segment (ipcs -m), or it has less bytes, or the module's parameter "
+    "max_area_bytes allows less (cat /sys/module/semshare/parameters/max_area_bytes)",
+    ("contiguous", errno.EPERM): _RAWIO,
+    ("reserved", errno.EPERM): _RAWIO,
+    ("contiguous", errno.ENOMEM): "there is no free run of physical memory that long; some megabytes are the most "
+    "there ever are, and more of them soon after boot",
+    ("reserved", errno.ENODEV): "the module was given no range; boot with memmap=16M$0x7000000, say, and load it with "
+    "reserved=16M$0x7000000",
+    ("reserved", errno.ENOMEM): "the range of the module's parameter reserved has no room for it; semshare ls shows "
+    "who has it",
+}
+
+
+def attach(name: str, readonly: bool, placement: Placement = ANYWHERE) -> ModuleArea | None:
     """Attach an area of the module; None if it has none of that name.
 
     Raises:
@@ -300,12 +405,10 @@ def attach(name: str, readonly: bool) -> ModuleArea | None:
         access = lib.SEMSHARE_ACCESS_READ | (0 if readonly else lib.SEMSHARE_ACCESS_WRITE)
         request = {"name": names.padded(name), "access": access, "flags": 0}
         device._call(lib.SEMSHARE_IOC_ATTACH, ffi.new("struct semshare_area_attach *", request))
-        return ModuleArea(device, name, readonly)
-    except OSError as error:
+        return ModuleArea(device, name, readonly, placement)
+    except BaseException as error:
         device.close()
-        if error.errno == errno.ENOENT:
-            return None
-        if isinstance(error, Error):
+        if not isinstance(error, OSError) or isinstance(error, Error):
             raise
         raise failure(error.errno or 0, f"area {name!r} (module)", "attach") from error
 

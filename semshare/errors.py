@@ -110,8 +110,48 @@ class RingBroken(Error):
     """A ring's words make no sense any more (EPROTO). It stays so: make a new one."""
 
 
+class Abandoned(Error):
+    """A record was not finished in time: its ring's consumer went on without it, and it was not put (ESTALE)."""
+
+
+class OutOfLimits(Error, ValueError):
+    """A value is outside of the limits of its parameter (ERANGE). It was not changed."""
+
+
+class UnknownParameter(NotFound, KeyError):
+    """There is no parameter, or no state value, of that name."""
+
+
 class RoleTaken(Error):
     """Only one party can put into this ring, or get from it, and there is one already (EALREADY)."""
+
+
+class AddressTaken(Error):
+    """Something is mapped already where an area was to be mapped (EEXIST)."""
+
+
+class PeerDied(Error, ConnectionResetError):
+    """Who had taken a command is gone, and did not answer it (ECONNRESET). Whether it was carried out is not known."""
+
+
+class UnknownOpcode(Error):
+    """Who answers a channel does not know a command's opcode (EOPNOTSUPP). Nothing was done."""
+
+
+class Malformed(Error):
+    """Who answers a channel could make no sense of a command (EBADMSG). Nothing was done."""
+
+
+class Cancelled(Error):
+    """A command was cancelled before its reply came (ECANCELED)."""
+
+
+class CommandFailed(Error):
+    """Who answers a channel says that a command failed: errno and message are its own."""
+
+
+class ChannelBroken(Error):
+    """A channel's words make no sense any more (EPROTO). It stays so: make a new one."""
 
 
 class AbiMismatch(Error):

@@ -27,8 +27,8 @@ from semshare.segment import Segment
 
 # Making a lock takes microseconds. Who finds one half made waits so long for its creator, if that is known to live, ...
 CREATOR_LIMIT = 10.0
-# ... and so long if it is not known who it is: it died, or has just begun.
-UNKNOWN_LIMIT = 1.0
+# ... and so long if it is not known who it is: it died, or is between two calls on a machine that is busy.
+UNKNOWN_LIMIT = 5.0
 POLL = 0.001
 
 KINDS = {1: "process", 2: "kernel thread"}

@@ -8,11 +8,12 @@ import errno
 import time
 from typing import Any, NamedTuple
 
-from semshare import names
+from semshare import area_set, names
 from semshare._abi import ffi, lib
 from semshare._native import RING_VARIANTS, RingCore
 from semshare.area import Area
 from semshare.errors import (
+    Abandoned,
     Empty,
     EmptyTimeout,
     Error,
@@ -54,6 +55,12 @@ class Variant(NamedTuple):
     roles: int
     policies: int
     """A bit for each of POLICIES that it can."""
+    producers: int
+    """How many there can be at once at most; 0: any number."""
+    in_place: bool
+    """Whether records can be written and read where they lie: Ring.reserve(), Ring.view()."""
+    looks_at_data: bool
+    """Whether its state is told by its records, and not by the control page alone."""
 
     def can(self, policy: str) -> bool:
         """Whether there can be such a ring with this policy."""
@@ -93,8 +100,10 @@ class RingState(NamedTuple):
     put_bytes: int | None
     repairs: int
     """Times an owner was found dead inside."""
-    broken: bool
+    broken: str | None
+    """What it is that does not make sense in it; None: nothing is known to be wrong."""
     consumers_may_sleep: bool
+    """On a semaphore, or at a descriptor; and so the next."""
     producers_may_sleep: bool
     semid: int
     key: int
@@ -115,51 +124,69 @@ class RingState(NamedTuple):
         return self.used / self.capacity if self.capacity else 0.0
 
 
-def look(buffer: Any) -> RingState | None:
-    """What the control page of an area says; None if the area holds no ring of this version.
+def looks_at_data(page: Any) -> bool:
+    """Whether look() needs all of an area that begins with that page, and not only the page."""
+    control = _control(page)
+    return control is not None and any(
+        each.looks_at_data for each in VARIANTS.values() if each.number == control.variant
+    )
 
-    Args:
-        buffer: the area's memory, as of Area.buffer. Reading is enough.
-    """
+
+def _control(buffer: Any) -> Any:
+    """A copy of the control page of an area; None if the area holds no ring of this version."""
     if len(buffer) < CONTROL_SIZE:
         return None
-    # One copy: looking twice at words that others change would be looking at two things.
     control = ffi.new("struct semshare_ring_control *")
     with memoryview(buffer) as view:
         ffi.buffer(control)[:] = bytes(view[:CONTROL_SIZE])
     if control.magic != lib.SEMSHARE_RING_MAGIC or control.abi_version != lib.SEMSHARE_ABI_VERSION:
         return None
-    variant = next((each.name for each in VARIANTS.values() if each.number == control.variant), str(control.variant))
-    head, tail, puts, gets, put_bytes = control.head, control.tail, control.puts, control.gets, control.put_bytes
-    if control.variant == lib.SEMSHARE_RING_SPSC:
-        words = ffi.cast("struct semshare_spsc_words *", control.words)
-        head, tail, puts = words.head, words.tail, words.sequence - sum(control.drops)
-        gets = put_bytes = None
-    elif control.variant == lib.SEMSHARE_RING_MPSC:
-        words = ffi.cast("struct semshare_mpsc_words *", control.words)
-        slot = control.max_payload + ffi.sizeof("struct semshare_slot")
-        head, tail, puts = words.head * slot, words.tail * slot, words.tail - words.abandoned
-        control.drops[lib.SEMSHARE_DROP_REFUSED] = words.drops
-        control.drops[lib.SEMSHARE_DROP_ABANDONED] = words.abandoned
-        gets = put_bytes = None
+    return control
+
+
+def look(buffer: Any, size: int | None = None) -> RingState | None:
+    """What the control page of an area says; None if the area holds no ring of this version.
+
+    Args:
+        buffer: the area's memory, as of Area.buffer. Reading is enough.
+        size: bytes of the area, where the buffer is its first page or a little more; see looks_at_data().
+    """
+    # One copy: looking twice at words that others change would be looking at two things.
+    control = _control(buffer)
+    if control is None:
+        return None
+    number = control.variant
+    variant = next((each for each in VARIANTS.values() if each.number == number), None)
+    if size is None or variant is None or variant.looks_at_data:
+        size = len(buffer)
+    # What the variant keeps elsewhere. Where that makes no sense, the page as it is tells the rest.
+    lib.semshare_ring_look(control, ffi.from_buffer(buffer), size)
+    nobody_counts = (1 << 64) - 1
     return RingState(
         control.capacity,
-        head,
-        tail,
-        puts,
-        gets,
-        put_bytes,
+        control.head,
+        control.tail,
+        control.puts,
+        control.gets if control.gets != nobody_counts else None,
+        control.put_bytes if control.put_bytes != nobody_counts else None,
         control.repairs,
-        control.state != lib.SEMSHARE_RING_OK,
-        bool(control.need_data),
-        bool(control.need_space),
+        why_broken(control.state),
+        bool(control.need_data or control.bell_data),
+        bool(control.need_space or control.bell_space),
         control.semid,
         control.key,
         names.text_of(bytes(ffi.buffer(control.name))),
-        variant,
+        variant.name if variant is not None else str(number),
         POLICIES[control.policy] if control.policy < len(POLICIES) else str(control.policy),
         dict(zip(CAUSES, control.drops)),
     )
+
+
+def why_broken(state: int) -> str | None:
+    """What the word says that tells that a ring, or a channel, is broken; None if it is not."""
+    if state == lib.SEMSHARE_RING_OK:
+        return None
+    return str(ffi.string(lib.semshare_ring_state_text(state)).decode())
 
 
 class Ring(RingCore):
@@ -232,6 +259,8 @@ class Ring(RingCore):
             if not VARIANTS[variant].can(policy):
                 can = ", ".join(filter(VARIANTS[variant].can, POLICIES))
                 raise ValueError(f"ring {name!r}: a ring of variant {variant!r} cannot {policy}; it can {can}")
+        # The module's pages have no futex that processes share: who waits for a mutex there is ended by the C library.
+        make_backend = "posix" if variant == "robust" and backend is None else backend
         while True:
             if create is not True:
                 try:
@@ -241,7 +270,7 @@ class Ring(RingCore):
                     if create is False:
                         raise
             try:
-                self.area = Area(name, CONTROL_SIZE + size + area_extra, create=True, mode=mode, backend=backend)
+                self.area = Area(name, CONTROL_SIZE + size + area_extra, create=True, mode=mode, backend=make_backend)
             except NameExists:
                 if create is True:
                     raise
@@ -307,11 +336,13 @@ class Ring(RingCore):
     # ------------------------------------------------------------------------------------------------------- making
 
     def _check_payload(self, capacity: int, variant: str, max_payload: int) -> None:
-        params = (capacity, VARIANTS[variant].number, lib.SEMSHARE_RING_WAIT, max(0, max_payload) & 0xFFFFFFFF, 0)
+        policy = next(number for number, each in enumerate(POLICIES) if VARIANTS[variant].can(each))
+        params = (capacity, VARIANTS[variant].number, policy, max(0, max_payload) & 0xFFFFFFFF, 0)
         if max_payload < 0 or not lib.semshare_ring_params_payload(ffi.new("struct semshare_ring_params *", params)):
             raise ValueError(
-                f"ring {self.name!r}: max_payload {max_payload}; a ring of variant 'mpsc' takes a multiple of 64, up "
-                f"to {capacity // 4} for {capacity} bytes; others have no choice, give 0"
+                f"ring {self.name!r}: max_payload {max_payload}; for {capacity} bytes a ring of variant 'mpsc' takes a "
+                f"multiple of 64 up to {capacity // 4}, 'paged' 64 less than a power of two from 128 to "
+                f"{capacity // 4}, 'lanes' up to {capacity // 4 - 32}; others have no choice, give 0"
             )
 
     def _make(self, capacity: int, variant: Variant, policy: int, max_payload: int, mode: int) -> None:
@@ -321,20 +352,18 @@ class Ring(RingCore):
         clear away: the set belongs to the area as soon as it is bound, and one that was never operated on to nobody.
         """
         try:
-            semaphores = self._make_set(variant.semaphores, mode)
-            try:
-                self.area.bind(semaphores.semid, own=True)
-            except BaseException:
-                with contextlib.suppress(Error):
-                    semaphores.remove()
-                raise
-            free = [lib.SEMSHARE_SEM_MUTEX, *range(lib.SEMSHARE_SEM_PRODUCER, variant.semaphores)]
-            semaphores.operate([(number, 1) for number in free])
+            semid = -1
+            if variant.semaphores:
+                semaphores = area_set.make(self.area, variant.semaphores, mode, f"ring {self.name!r}")
+                free = [lib.SEMSHARE_SEM_MUTEX, *range(lib.SEMSHARE_SEM_PRODUCER, variant.semaphores)]
+                semaphores.operate([(number, 1) for number in free])
+                semid = semaphores.semid
+            self.area._handle.make_bells()
             error = lib.semshare_ring_format(
                 ffi.cast("struct semshare_ring_control *", ffi.from_buffer(self.area.buffer, require_writable=True)),
                 ffi.new("struct semshare_ring_params *", (capacity, variant.number, policy, max_payload, 0)),
-                semaphores.semid,
-                semaphores.key,
+                semid,
+                names.key_of(self.name),
                 names.padded(self.name),
             )
             assert error == 0, "the capacity was checked before"
@@ -344,28 +373,6 @@ class Ring(RingCore):
             self.area.close()
             raise
 
-    def _make_set(self, count: int, mode: int) -> SemaphoreSet:
-        key = names.key_of(self.name)
-        for _ in range(2):
-            try:
-                return SemaphoreSet(key, count=count, create=True, exclusive=True, mode=mode & 0o666)
-            except NameExists:
-                try:
-                    there = SemaphoreSet(key)
-                    state = there.stat()
-                except (NotFound, Removed):
-                    continue
-                if state.semaphores == count and not state.last_operation and not any(there.values()):
-                    # Of a maker who was killed between these lines: it had the area's name, which is ours now.
-                    there.remove()
-                    continue
-                raise NameExists(
-                    errno.EEXIST,
-                    f"ring {self.name!r}: there is a set {there.semid} with its key {key:#x} already, which is that "
-                    f"of a lock or of another program; choose another name, or remove the set: ipcrm -s {there.semid}",
-                ) from None
-        raise failure(errno.EEXIST, f"ring {self.name!r}", "make its set")
-
     # ----------------------------------------------------------------------------------------------------- attaching
 
     def _attach(self) -> None:
@@ -374,14 +381,18 @@ class Ring(RingCore):
             state = look(self.area.buffer)
             if state is not None:
                 self._verify(state)
-                self.lock = Lock._of_ring(self.name, state.key, state.semid, self.area._mapping, LOCK_OFFSET)
+                self._lock: Lock | None = None
+                if VARIANTS[state.variant].semaphores:
+                    self._lock = Lock._of_ring(self.name, state.key, state.semid, self.area._mapping, LOCK_OFFSET)
                 self.semid = state.semid
                 if not self.locked and not VARIANTS[state.variant].locked:
                     raise ValueError(f"ring {self.name!r}: one of variant {state.variant!r} has no lock to do without")
-                code = self._open(self.lock, self.area._mapping, self.locked)
+                code = self._open(self._lock, self.area._mapping, self.locked)
                 if code == 0:
+                    self._bells(*self.area._handle.bells())
                     return
-                self.lock.close()
+                if self._lock is not None:
+                    self._lock.close()
                 if code != errno.EAGAIN:
                     raise Error(
                         errno.EPROTO,
@@ -409,7 +420,9 @@ class Ring(RingCore):
             or state.key != names.key_of(self.name)
             or (bound is not None and bound != state.semid)
         )
-        if not suspicious:
+        if not suspicious and not VARIANTS[state.variant].semaphores:
+            suspicious = state.semid != -1
+        elif not suspicious:
             try:
                 there = SemaphoreSet(semid=state.semid).stat()
             except Removed as error:
@@ -443,10 +456,59 @@ class Ring(RingCore):
             )
         return state
 
+    def _check_set(self) -> None:
+        """Raise Removed if the ring's set was removed: who waits at a descriptor is not told by the kernel."""
+        if self._lock is None:
+            return
+        try:
+            SemaphoreSet(semid=self.semid).value(0)
+        except Removed:
+            self._fail(errno.EIDRM, "wait")
+
+    @property
+    def lock(self) -> Lock:
+        """The lock of its set, for what else the area holds.
+
+        Raises:
+            ValueError: it has no set.
+        """
+        if self._lock is None:
+            raise ValueError(f"{self._what}: it has no set, and no lock to give out; use a semshare.Lock beside it")
+        return self._lock
+
     @property
     def used(self) -> int:
         """Bytes that records and their headers take now, at most `capacity`."""
         return self.state().used
+
+    # ------------------------------------------------------------------------------------------ waiting at a descriptor
+
+    def fileno(self) -> int:
+        """A descriptor for poll, select and event loops: it is readable when there may be a record.
+
+        Once readable it stays so until a get that does not wait finds nothing: take records with get_nowait() until
+        Empty, or with get_many(…, blocking=False) until there are none, and then wait for the descriptor. It is a hint:
+        another consumer may have been quicker. Look again at least every 100 ms: a producer that is killed at the wrong
+        instant takes a wake-up along. Not to be read from, written to, or closed: the ring does that.
+
+        The first call opens it; calls that do not wait are slower from then on, when they find nothing. A forked child
+        has one of its own.
+
+        Raises:
+            NotFound: the ring was removed.
+            Error: EOPNOTSUPP, this ring is used without its lock.
+        """
+        return self._listen(False)
+
+    def space_fileno(self) -> int:
+        """The same for a producer: readable when there may be space, until a put that does not wait finds none."""
+        return self._listen(True)
+
+    def _why(self) -> str:
+        state = look(self.area.buffer)
+        if state is None:
+            return "somebody wrote over its control page"
+        return state.broken or "its words made no sense, or its mutex was given away"
 
     def _remove(self) -> str:
         return f"semshare rm {self.name}, then create it anew"
@@ -464,7 +526,8 @@ class Ring(RingCore):
             RuntimeError: its lock is held by way of this object.
         """
         if not self.closed:
-            self.lock.close()
+            if self._lock is not None:
+                self._lock.close()
             self._close()
         self.area.close()
 
@@ -478,7 +541,21 @@ class Ring(RingCore):
         if code == errno.EALREADY:
             what = "producer" if doing == "put" else "consumer"
             raise RoleTaken(
-                code, f"{self._what}: there is a {what} already, and can be one only; it has to end, or close its ring"
+                code,
+                f"{self._what}: there is a {what} already, or as many as there can be; one has to end, or to close it",
+            )
+        if code == errno.ESTALE:
+            raise Abandoned(
+                code,
+                f"{self._what}: {doing}: a consumer waited for this record for longer than "
+                f"{lib.SEMSHARE_RING_ABANDON_MS} ms and went on; it was not put. Prepare it first, then reserve",
+            )
+        if code == errno.EOPNOTSUPP:
+            can = ", ".join(each.name for each in VARIANTS.values() if each.in_place)
+            raise Error(
+                code,
+                f"{self._what}: {doing}: its records are copied, by who holds its lock or because they may be "
+                f"overwritten; use put() and get(), or make a ring of another variant ({can}) that does not overwrite",
             )
         if code == errno.ENOBUFS:
             raise Full(code, f"{self._what}: no space; the record was dropped, as is this ring's policy, and counted")
@@ -487,7 +564,7 @@ class Ring(RingCore):
                 raise FullTimeout(code, f"{self._what}: no space within the time; does anybody take records?")
             raise EmptyTimeout(code, f"{self._what}: no record within the time; does anybody put records?")
         if code == errno.EBUSY:
-            owner = self.lock.owner
+            owner = self._lock.owner if self._lock is not None else None
             who = f"by process {owner.pid}" if owner else "by somebody"
             raise Timeout(
                 errno.ETIMEDOUT,
@@ -498,8 +575,7 @@ class Ring(RingCore):
         if code == errno.EPROTO:
             raise RingBroken(
                 code,
-                f"{self._what}: {doing}: its words make no sense; somebody wrote over them, or reset its semaphore. It "
-                f"stays broken: {self._remove()}",
+                f"{self._what}: {doing}: the ring is broken: {self._why()}. It stays so: {self._remove()}",
             )
         raise failure(code, self._what, doing)
 

@@ -29,6 +29,7 @@ class Segment:
     def __init__(self, shmid: int, mapping: Mapping) -> None:
         self.shmid = shmid
         self.mapping = mapping
+        self._closed = False
         self._words = ffi.cast("struct semshare_lock_segment *", ffi.from_buffer(mapping))
 
     @property
@@ -64,9 +65,12 @@ class Segment:
         lib.semshare_publish(ffi.addressof(words, "magic"), lib.SEMSHARE_LOCK_MAGIC)
 
     def close(self) -> None:
-        """Detach."""
+        """Detach, once nobody has a view of it."""
         self._words = ffi.NULL
-        self.mapping.close()
+        if not self._closed:
+            self._closed = True
+            self.mapping.close()
+            del self.mapping
 
     def remove(self) -> None:
         """Remove the segment, if it is still there and this user may."""
@@ -81,13 +85,24 @@ class SegmentState(NamedTuple):
     size: int
     creator: int
     attached: int
+    owner: int
+    """The creator's user."""
 
 
 def state_of(shmid: int) -> SegmentState | None:
     state = ffi.new("struct shmid_ds *")
     if lib.shmctl(shmid, lib.IPC_STAT, state) < 0:
         return None
-    return SegmentState(shmid, state.shm_perm.__key, state.shm_segsz, state.shm_cpid, state.shm_nattch)
+    return SegmentState(
+        shmid, state.shm_perm.__key, state.shm_segsz, state.shm_cpid, state.shm_nattch, state.shm_perm.cuid
+    )
+
+
+def find(shmid: int | None, key: int | None) -> SegmentState | None:
+    """The segment of that id, or else of that key; None if there is none that this user may read."""
+    if shmid is None and key is not None:
+        shmid = lib.shmget(key, 0, 0)
+    return state_of(shmid) if shmid is not None and shmid >= 0 else None
 
 
 def creator_of(key: int) -> int | None:
@@ -196,6 +211,6 @@ def all_segments() -> Iterator[SegmentState]:
     except OSError:
         return
     for line in lines:
-        # key, shmid, perms, size, cpid, lpid, nattch
-        words = line.split()
-        yield SegmentState(int(words[1]), int(words[0]) & 0xFFFFFFFF, int(words[3]), int(words[4]), int(words[6]))
+        # key, shmid, perms, size, cpid, lpid, nattch, uid, gid, cuid
+        words = [int(word) for word in line.split()]
+        yield SegmentState(words[1], words[0] & 0xFFFFFFFF, words[3], words[4], words[6], words[9])

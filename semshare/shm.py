@@ -7,6 +7,10 @@ the area is complete: who attaches meanwhile waits. A flock belongs to an open f
 shares, so nobody asks for the exclusive one by the description he uses the area with.
 
 After every flock a look whether the file still has the name: it may have been removed while one waited.
+
+An area of memory that somebody has already, a memfd or a SysV segment, is such a file as well, with nothing in it but
+the trailer, which says where the memory is. A segment anybody finds who may; a memfd by way of its maker's descriptor,
+as long as he has it.
 """
 
 from __future__ import annotations
@@ -20,15 +24,21 @@ import time
 from collections.abc import Collection, Iterator
 from typing import Any, Callable, NamedTuple
 
-from semshare import names, segment, semaphore_set
+from semshare import memory, names, segment, semaphore_set
 from semshare._abi import ffi, lib
 from semshare._native import Mapping, is_dead, owner
 from semshare.area_info import AreaInfo
-from semshare.errors import AbiMismatch, Error, NameExists, NotFound, Removed, Timeout, failure
+from semshare.errors import AbiMismatch, Denied, Error, NameExists, NotFound, Removed, Timeout, failure
+from semshare.memory import ANYWHERE, Memory, Placement
 
 FOLDER = "/dev/shm"
 PREFIX: str = ffi.string(lib.SEMSHARE_SHM_PREFIX).decode()
 PAGE: int = lib.SEMSHARE_SHM_TRAILER_SIZE
+BELL_PREFIX: str = ffi.string(lib.SEMSHARE_SHM_BELL_PREFIX).decode()
+BELLS: tuple[str, str] = (
+    ffi.string(lib.SEMSHARE_SHM_BELL_DATA).decode(),
+    ffi.string(lib.SEMSHARE_SHM_BELL_SPACE).decode(),
+)
 
 # For a creator to complete an area: microseconds, but it may be large, or the machine busy.
 CREATOR_LIMIT = 10.0
@@ -58,15 +68,19 @@ def _read_trailer(fd: int) -> Any:
     """The trailer of a complete area; None if the file is none (yet)."""
     size = os.fstat(fd).st_size
     trailer = ffi.new("struct semshare_shm_trailer *")
-    if size < 2 * PAGE or size % PAGE:
+    if size < PAGE or size % PAGE:
         return None
     data = os.pread(fd, ffi.sizeof("struct semshare_shm_trailer"), size - PAGE)
     if len(data) != ffi.sizeof("struct semshare_shm_trailer"):
         return None
     ffi.buffer(trailer)[:] = data
-    if trailer.magic != lib.SEMSHARE_SHM_MAGIC or not trailer.size or _rounded(trailer.size) + PAGE != size:
+    if trailer.magic != lib.SEMSHARE_SHM_MAGIC or not trailer.size or _file_size(trailer) != size:
         return None
     return trailer
+
+
+def _file_size(trailer: Any) -> int:
+    return PAGE + (0 if trailer.kind else _rounded(trailer.size))
 
 
 def _write_trailer(fd: int, trailer: Any, magic: int) -> None:
@@ -78,14 +92,14 @@ def _write_trailer(fd: int, trailer: Any, magic: int) -> None:
     os.pwrite(fd, data[:4], place)
 
 
-def _map(fd: int, size: int, readonly: bool) -> Mapping:
-    """Map the data, by a description of its own.
+def _map_file(fd: int, size: int, readonly: bool, address: int) -> Mapping:
+    """Map a file by a description of its own.
 
     A mapping keeps the description it was made from, and with it a flock: by views of it a closed area would look used.
     """
     again = os.open(f"/proc/self/fd/{fd}", (os.O_RDONLY if readonly else os.O_RDWR) | os.O_CLOEXEC)
     try:
-        return Mapping.of_file(again, size, readonly)
+        return Mapping.of_file(again, size, readonly, address)
     finally:
         os.close(again)
 
@@ -152,6 +166,153 @@ def _is_named(path: str, fd: int) -> bool:
         return False
 
 
+# ----------------------------------------------------------------------------------------------------------- the data
+
+
+class Data:
+    """The mapped data of an area, and what it was mapped from.
+
+    Attributes:
+        fd: the memfd's descriptor; None of any other kind.
+    """
+
+    def __init__(self, kind: str, size: int, mapping: Mapping, fd: int | None = None) -> None:
+        self.kind = kind
+        self.size = size
+        self.mapping = mapping
+        self.fd = fd
+
+    def close(self) -> None:
+        """Once."""
+        self.mapping.close()
+        del self.mapping
+        if self.fd is not None:
+            os.close(self.fd)
+            self.fd = None
+
+
+def _open_data(fd: int, name: str, trailer: Any, readonly: bool, placement: Placement = ANYWHERE) -> Data:
+    """The data of a complete area whose file is `fd`."""
+    what, size = _what(name), int(trailer.size)
+    kind = memory.kind_of(trailer.kind)
+    address = placement.at(trailer.address)
+    if kind == "pages":
+        mapping = memory.place(what, size, address, lambda at: _map_file(fd, size, readonly, at))
+        data = Data(kind, size, mapping)
+    elif kind == "sysv":
+        data = Data(kind, size, _attach_segment(what, trailer, readonly, address))
+    elif kind == "memfd":
+        source = _open_memfd(what, trailer, readonly)
+        try:
+            mapping = memory.place(what, size, address, lambda at: Mapping.of_file(source, size, readonly, at))
+        except BaseException:
+            os.close(source)
+            raise
+        data = Data(kind, size, mapping, source)
+    else:
+        raise Error(errno.EPROTO, f"{what}: its memory is of a kind that is not known here; install a newer semshare")
+    if placement.prefault:
+        try:
+            data.mapping.prefault()
+        except BaseException as error:
+            data.close()
+            if isinstance(error, OSError):
+                raise failure(error.errno or 0, what, "prefault") from error
+            raise
+    return data
+
+
+def _attach_segment(what: str, trailer: Any, readonly: bool, address: int) -> Mapping:
+    shmid, size = trailer.source, trailer.size
+
+    def gone() -> NotFound:
+        return NotFound(
+            errno.ENOENT,
+            f"{what}: its segment {shmid} was removed; who has it attached may use it on, nobody else can; make a new "
+            "area",
+        )
+
+    try:
+        mapping = memory.place(what, size, address, lambda at: Mapping.of_segment(shmid, readonly, at))
+    except Error as error:
+        if error.errno in (errno.EINVAL, errno.EIDRM) and segment.state_of(shmid) is None:
+            raise gone() from error
+        raise
+    # Behind shmat(), from when on the id cannot come to mean another segment. One that was removed loses its key, and
+    # lives as long as anybody has it.
+    state = segment.state_of(shmid)
+    key, owner_uid = trailer.source_id
+    if state is None or state.key & 0xFFFFFFFF not in (key, 0) or state.owner != owner_uid or state.size < size:
+        raise gone()
+    return mapping
+
+
+def _open_memfd(what: str, trailer: Any, readonly: bool) -> int:
+    pid = trailer.creator_pid
+    gone = NotFound(
+        errno.ENOENT,
+        f"{what}: it is a memfd of process {pid}, which has closed it or ended: nobody else can get at it by name. "
+        "Have it sent by somebody who has it (socket.send_fds), or make such areas with the kernel module",
+    )
+    try:
+        fd = os.open(f"/proc/{pid}/fd/{trailer.source}", (os.O_RDONLY if readonly else os.O_RDWR) | os.O_CLOEXEC)
+    except PermissionError as error:
+        raise Denied(
+            errno.EACCES,
+            f"{what}: it is a memfd of process {pid}, and only who may trace that process can get at it by name; have "
+            "it sent by somebody who has it (socket.send_fds), or make such areas with the kernel module",
+        ) from error
+    except OSError as error:
+        raise gone from error
+    state = os.fstat(fd)
+    if (state.st_dev, state.st_ino) != tuple(trailer.source_id):
+        os.close(fd)
+        raise gone
+    try:
+        check_seals(what, fd)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def check_seals(what: str, fd: int) -> None:
+    """Raise Denied if a descriptor is not one that stays as large as it is, and may be written."""
+    try:
+        seals = fcntl.fcntl(fd, fcntl.F_GET_SEALS)
+    except OSError as error:
+        raise Error(error.errno or 0, f"{what}: descriptor {fd} is no memfd; make it with os.memfd_create()") from error
+    if not seals & fcntl.F_SEAL_SHRINK or seals & fcntl.F_SEAL_WRITE:
+        raise Denied(
+            errno.EPERM,
+            f"{what}: the memfd needs the seal F_SEAL_SHRINK, and none against writing: "
+            "fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)",
+        )
+
+
+def peek(name: str, count: int) -> bytes | None:
+    """The first bytes of an area, which is not attached: the last to let go of one removes it. None: not readable."""
+    try:
+        fd = os.open(path_of(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        trailer = _read_trailer(fd)
+        if trailer is None or trailer.size < count:
+            return None
+        if not trailer.kind:
+            return os.pread(fd, count, 0)
+        data = _open_data(fd, name, trailer, True)
+        try:
+            return bytes(memoryview(data.mapping)[:count])  # type: ignore[arg-type,unused-ignore]
+        finally:
+            data.close()
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+
+
 # ------------------------------------------------------------------------------------------------------------ one area
 
 
@@ -160,12 +321,30 @@ class PosixArea:
 
     backend = "posix"
 
-    def __init__(self, fd: int, name: str, readonly: bool, size: int, mapping: Mapping) -> None:
+    def __init__(self, fd: int, name: str, readonly: bool, data: Data) -> None:
         self.fd = fd
         self.name = name
         self.readonly = readonly
-        self.size = size
-        self.mapping = mapping
+        self.size = data.size
+        self._data = data
+
+    @property
+    def mapping(self) -> Mapping:
+        """Its data."""
+        return self._data.mapping
+
+    def fileno(self) -> int:
+        """A descriptor of the data."""
+        if self._data.kind == "sysv":
+            raise Error(
+                errno.EOPNOTSUPP,
+                f"{_what(self.name)}: it is a SysV segment, which has no descriptor; attach it by name",
+            )
+        return self.fd if self._data.fd is None else self._data.fd
+
+    def writable(self, offset: int, size: int) -> tuple[Mapping, int]:
+        """Memory that may be written, and where in it the area's bytes from `offset` on are."""
+        return self.mapping, offset
 
     def _trailer(self) -> Any:
         trailer = _read_trailer(self.fd)
@@ -194,6 +373,23 @@ class PosixArea:
         trailer.semid = semid
         _write_trailer(self.fd, trailer, lib.SEMSHARE_SHM_MAGIC)
 
+    def bells(self) -> tuple[int, str | None, str | None]:
+        """How to wake who waits at a descriptor: by which of the module's, or which FIFOs, for data and for space."""
+        return (-1, *bell_paths(self.name))
+
+    def make_bells(self) -> None:
+        """Make the FIFOs. They go with the file."""
+        mode = stat.S_IMODE(os.fstat(self.fd).st_mode)
+        for path in bell_paths(self.name):
+            try:
+                # What is there is of an area whose file somebody removed by hand: the name is ours.
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)
+                os.mkfifo(path, mode)
+                os.chmod(path, mode)  # whatever the umask
+            except OSError as error:
+                raise failure(error.errno or 0, f"{_what(self.name)}", f"make its FIFO {path}") from error
+
     def unlink(self) -> None:
         """Remove the name, and the set if the area owns it. Without effect if that was done before."""
         path = path_of(self.name)
@@ -204,6 +400,7 @@ class PosixArea:
             raise failure(errno.EPERM, _what(self.name), "unlink")
         # The set first: killed in between, the file is left, and tells what it was. A set alone tells nothing.
         _remove_set(trailer)
+        _remove_bells(self.name)
         try:
             os.unlink(path)
         except FileNotFoundError:
@@ -215,7 +412,7 @@ class PosixArea:
         """Let go of it. Whoever is the last to do so removes it."""
         if self.fd < 0:
             return
-        self.mapping.close()
+        self._data.close()
         path, fd = path_of(self.name), self.fd
         self.fd = -1
         # By a copy, whose flock is ours as long as it is open, the file can still be told from others.
@@ -251,6 +448,7 @@ def _remove_if_alone(path: str, fd: int) -> bool:
         # The set first: killed in between, the file is left, and tells what it was. A set alone tells nothing.
         if trailer is not None:
             _remove_set(trailer)
+        _remove_bells(os.path.basename(path)[len(PREFIX) :])
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
         return True
@@ -258,6 +456,37 @@ def _remove_if_alone(path: str, fd: int) -> bool:
         return False  # root, but not of this folder's user namespace
     finally:
         os.close(mine)
+
+
+def bell_paths(name: str) -> tuple[str, str]:
+    """The FIFOs beside a ring: who waits for records listens to the first, who waits for space to the second."""
+    data, space = (f"{FOLDER}/{BELL_PREFIX}{names.check(name)}{end}" for end in BELLS)
+    return data, space
+
+
+def _remove_bells(name: str) -> None:
+    """Remove them, having rung once more for those who listen: there is nothing more to come."""
+    for path in bell_paths(name):
+        with contextlib.suppress(OSError):
+            fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+            with contextlib.suppress(OSError):
+                if stat.S_ISFIFO(os.fstat(fd).st_mode):
+                    os.write(fd, b"\0")
+            os.close(fd)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+
+
+def _stray_bells() -> Iterator[str]:
+    """FIFOs whose area is not there any more: somebody removed its file by hand."""
+    with contextlib.suppress(OSError):
+        for entry in sorted(os.listdir(FOLDER)):
+            for end in BELLS:
+                if entry.startswith(BELL_PREFIX) and entry.endswith(end):
+                    name = entry[len(BELL_PREFIX) : -len(end)]
+                    with contextlib.suppress(ValueError):
+                        if not os.path.lexists(path_of(name)):
+                            yield name
 
 
 def _remove_set(trailer: Any) -> None:
@@ -293,6 +522,8 @@ def _info(name: str, fd: int, trailer: Any, *, stale: bool, unlinked: bool = Fal
         owns_set=bool(trailer.bind_flags & lib.SEMSHARE_BIND_OWN),
         handles=_locks_on(state),
         unlinked=unlinked,
+        kind=memory.kind_of(trailer.kind),
+        address=trailer.address,
         stale=stale,
     )
 
@@ -315,7 +546,14 @@ def _locks_on(state: os.stat_result, kind: str = "") -> int | None:
 # -------------------------------------------------------------------------------------------------- create and attach
 
 
-def create(name: str, size: int, mode: int, taken_elsewhere: Callable[[], bool]) -> PosixArea:
+def create(
+    name: str,
+    size: int,
+    mode: int,
+    taken_elsewhere: Callable[[], bool],
+    new: Memory | None = None,
+    placement: Placement = ANYWHERE,
+) -> PosixArea:
     """Make an area.
 
     Args:
@@ -326,6 +564,12 @@ def create(name: str, size: int, mode: int, taken_elsewhere: Callable[[], bool])
         NameExists: the name is taken.
         Error: ENOSPC, there is no room in /dev/shm.
     """
+    new = new or Memory()
+    if new.kind in ("contiguous", "reserved"):
+        raise Error(
+            errno.EOPNOTSUPP,
+            f"{_what(name)}: {new.kind} memory is the kernel module's only; load it: modprobe semshare",
+        )
     path = path_of(name)
     deadline = time.monotonic() + CREATOR_LIMIT
     while True:
@@ -342,10 +586,11 @@ def create(name: str, size: int, mode: int, taken_elsewhere: Callable[[], bool])
             _flock(fd, fcntl.LOCK_EX, CREATOR_LIMIT, name)
             if not _is_named(path, fd):
                 continue  # somebody took us for dead
-            mapping = _complete(fd, name, size, mode, taken_elsewhere)
+            data = _complete(fd, name, size, mode, taken_elsewhere, new, placement)
             if _is_named(path, fd):
                 complete = True
-                return PosixArea(fd, name, False, size, mapping)
+                return PosixArea(fd, name, False, data)
+            data.close()
         finally:
             if not complete:
                 if _is_named(path, fd):
@@ -354,17 +599,16 @@ def create(name: str, size: int, mode: int, taken_elsewhere: Callable[[], bool])
                 os.close(fd)
 
 
-def _complete(fd: int, name: str, size: int, mode: int, taken_elsewhere: Callable[[], bool]) -> Mapping:
+def _complete(
+    fd: int,
+    name: str,
+    size: int,
+    mode: int,
+    taken_elsewhere: Callable[[], bool],
+    new: Memory,
+    placement: Placement,
+) -> Data:
     """Fill the file, map it and publish it."""
-    try:
-        # All of it now: a full /dev/shm is an error here, and not a SIGBUS at some later store.
-        os.posix_fallocate(fd, 0, _rounded(size) + PAGE)
-    except OSError as error:
-        raise Error(
-            error.errno or 0,
-            f"{_what(name)}: {size} bytes: {error.strerror}; free some (semshare rm --stale), or enlarge it: "
-            f"mount -o remount,size=… {FOLDER}",
-        ) from error
     _, pid, _, start = owner()
     trailer = ffi.new("struct semshare_shm_trailer *")
     trailer.abi_version = lib.SEMSHARE_ABI_VERSION
@@ -374,20 +618,74 @@ def _complete(fd: int, name: str, size: int, mode: int, taken_elsewhere: Callabl
     trailer.creator_pid = pid
     trailer.creator_uid = os.getuid()
     trailer.semid = -1
+    trailer.kind = memory.KINDS[new.kind]
+    trailer.address = new.address
     ffi.buffer(trailer.name)[:] = names.padded(name)
-    if taken_elsewhere():
-        raise NameExists(
-            errno.EEXIST,
-            f"area {name!r}: the kernel module has one of that name; attach it, choose another name, or remove it: "
-            f"semshare rm {name}",
-        )
-    mapping = _map(fd, size, False)
-    os.fchmod(fd, mode)
-    _write_trailer(fd, trailer, lib.SEMSHARE_SHM_MAGIC)
-    # An exclusive lock does not turn into a shared one: it is given back and another taken. Who takes it in between
-    # finds a complete area that nobody uses, and may remove it: the caller looks.
-    _flock(fd, fcntl.LOCK_SH, CREATOR_LIMIT, name)
-    return mapping
+    source = _take_source(name, size, new, trailer)
+    try:
+        _reserve(fd, name, trailer, huge=new.huge)
+        if taken_elsewhere():
+            raise NameExists(
+                errno.EEXIST,
+                f"area {name!r}: the kernel module has one of that name; attach it, choose another name, or remove it: "
+                f"semshare rm {name}",
+            )
+        data = _open_data(fd, name, trailer, False, placement)
+    finally:
+        if source is not None:
+            os.close(source)
+    try:
+        if data.fd is not None:
+            trailer.source = data.fd
+        os.fchmod(fd, mode)
+        _write_trailer(fd, trailer, lib.SEMSHARE_SHM_MAGIC)
+        # An exclusive lock does not turn into a shared one: it is given back and another taken. Who takes it in between
+        # finds a complete area that nobody uses, and may remove it: the caller looks.
+        _flock(fd, fcntl.LOCK_SH, CREATOR_LIMIT, name)
+    except BaseException:
+        data.close()
+        raise
+    return data
+
+
+def _take_source(name: str, size: int, new: Memory, trailer: Any) -> int | None:
+    """Note in the trailer where the memory is, if somebody has it already. A descriptor to be closed, or None."""
+    what = _what(name)
+    if new.kind == "sysv":
+        state = segment.state_of(new.source)
+        if state is None:
+            raise NotFound(errno.ENOENT, f"{what}: there is no segment {new.source}, or none that may be read; ipcs -m")
+        if size > state.size:
+            raise Error(errno.EINVAL, f"{what}: {size} bytes of segment {new.source}, which has {state.size}; ask less")
+        trailer.source = new.source
+        trailer.source_id = (state.key & 0xFFFFFFFF, state.owner)
+    elif new.kind == "memfd":
+        check_seals(what, new.source)
+        found = os.fstat(new.source)
+        if size > found.st_size:
+            raise Error(errno.EINVAL, f"{what}: {size} bytes of a memfd that has {found.st_size}; ask less")
+        trailer.source = os.dup(new.source)
+        trailer.source_id = (found.st_dev, found.st_ino)
+        return int(trailer.source)
+    return None
+
+
+def _reserve(fd: int, name: str, trailer: Any, *, huge: bool) -> None:
+    """Have all of the file's memory now: a full /dev/shm is an error here, and not a SIGBUS at some later store."""
+    total = _file_size(trailer)
+    try:
+        if huge and not trailer.kind:
+            # Huge pages are for mappings that ask for them, and fallocate() has none: what the mapping got stays.
+            os.ftruncate(fd, total)
+            with contextlib.suppress(OSError):
+                _map_file(fd, total, False, 0).prefault(True)
+        os.posix_fallocate(fd, 0, total)
+    except OSError as error:
+        raise Error(
+            error.errno or 0,
+            f"{_what(name)}: {trailer.size} bytes: {error.strerror}; free some (semshare rm --stale), or enlarge it: "
+            f"mount -o remount,size=… {FOLDER}",
+        ) from error
 
 
 def _taken(name: str) -> NameExists:
@@ -434,7 +732,7 @@ def _clear_unfinished(path: str, name: str) -> bool:
         os.close(fd)
 
 
-def attach(name: str, readonly: bool) -> PosixArea | None:
+def attach(name: str, readonly: bool, placement: Placement = ANYWHERE) -> PosixArea | None:
     """Attach an area; None if there is none of that name.
 
     Raises:
@@ -462,7 +760,7 @@ def attach(name: str, readonly: bool) -> PosixArea | None:
                     return None  # its creator died, create() clears that away
             else:
                 _check(trailer, name)
-                area = PosixArea(fd, name, readonly, trailer.size, _map(fd, trailer.size, readonly))
+                area = PosixArea(fd, name, readonly, _open_data(fd, name, trailer, readonly, placement))
                 keep = True
                 return area
         finally:
@@ -562,12 +860,18 @@ def remove_stale(only: Collection[str] | None = None, *, dry_run: bool = False) 
                 if unbound is not None and not dry_run:
                     with contextlib.suppress(Error):
                         unbound.remove()
+    for name in sorted(set(_stray_bells())):
+        if only is None or name in only:
+            with contextlib.suppress(PermissionError):
+                if not dry_run:
+                    _remove_bells(name)
+                removed.append(Stale("area", name, f"the FIFOs {FOLDER}/{BELL_PREFIX}{name}.*, its file is gone"))
     removed += [Stale("lock", name, detail) for name, detail in _stale_locks(only, dry_run)]
     return removed
 
 
 def _unbound_set(info: AreaInfo) -> semaphore_set.SemaphoreSet | None:
-    """The set of a ring whose maker was killed after making it and before binding it: never operated on."""
+    """The set of an area whose maker was killed after making it and before binding it: never operated on."""
     if info.semid is not None:
         return None
     try:
@@ -575,7 +879,13 @@ def _unbound_set(info: AreaInfo) -> semaphore_set.SemaphoreSet | None:
         state = found.stat()
     except Error:
         return None
-    ours = state.semaphores in (lib.SEMSHARE_RING_NSEMS, lib.SEMSHARE_RING_ROLE_NSEMS)
+    ours = state.semaphores in (
+        lib.SEMSHARE_RING_NSEMS,
+        lib.SEMSHARE_RING_ROLE_NSEMS,
+        lib.SEMSHARE_RING_LANES_NSEMS,
+        lib.SEMSHARE_CHANNEL_NSEMS,
+        lib.SEMSHARE_PARAMETERS_NSEMS,
+    )
     return found if ours and not state.last_operation else None
 
 

@@ -20,7 +20,7 @@ def _leftovers(name: str) -> list[str]:
     """What the machine still has of a name: areas, sets, segments."""
     from semshare import device, key_of, shm
 
-    found = [path for path in [shm.path_of(name)] if os.path.exists(path)]
+    found = [path for path in [shm.path_of(name), *shm.bell_paths(name)] if os.path.lexists(path)]
     if device.present() and device.has(name):
         found.append(f"area {name} of the module")
     for kind in ("sem", "shm"):

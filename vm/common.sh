@@ -18,6 +18,25 @@ lock() {
 	run_child flock 9
 }
 
+# make_once PLACE LAYOUT FUNCTION: see to it that the folder PLACE is there, and in that layout, which its file `layout`
+# tells. Else FUNCTION fills the folder $new, and only when that is whole does it take the place of what was there.
+make_once() {
+	is_made "$1" "$2" && return
+	need_debian
+	lock "$1.lock"
+	is_made "$1" "$2" && return
+	rm -rf "$1".new-* # of one that was killed
+	new=$(mktemp -d "$1.new-XXXXXX")
+	chmod 755 "$new"
+	trap 'end_child; rm -rf "$new"' EXIT
+	"$3"
+	echo "$2" >"$new/layout"
+	rm -rf "$1"
+	mv -T "$new" "$1"
+	trap - EXIT
+}
+is_made() { [ "$(cat "$1/layout" 2>/dev/null)" = "$2" ]; }
+
 # kernel_line NAME: its line in vm/kernels.
 kernel_line() { awk -v name="$1" '$1 == name' "$top/vm/kernels"; }
 

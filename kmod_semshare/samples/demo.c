@@ -12,7 +12,10 @@
 #include <linux/crc32.h>
 #include <linux/fs.h>
 #include <linux/hash.h>
+#include <linux/hrtimer.h>
 #include <linux/kthread.h>
+#include <linux/math64.h>
+#include <linux/minmax.h>
 #include <linux/miscdevice.h>
 #include <linux/module.h>
 #include <linux/slab.h>
@@ -23,6 +26,23 @@
 
 /* How long a thread waits before it looks whether it is still wanted. */
 #define DEMO_TIMEOUT	HZ
+
+/* A thread that is to put few records looks this often whether that changed. */
+#define DEMO_LOOK_NS	(20 * NSEC_PER_MSEC)
+
+/* What users set, and see, of the threads of a file: places among the entries. */
+enum demo_entry {
+	DEMO_RATE,
+	DEMO_PAYLOAD,
+	DEMO_PARAMETERS,
+	DEMO_PRODUCED = DEMO_PARAMETERS,
+	DEMO_BYTES,
+	DEMO_THREADS,
+	DEMO_ENTRIES,
+};
+
+/* Threads of all runs that were not stopped. */
+static atomic_t demo_threads = ATOMIC_INIT(0);
 
 struct demo_run;
 
@@ -37,6 +57,8 @@ struct demo_run;
  * @error: 0 or the negative errno that ended it
  * @running: not done yet
  * @statistics: of @ring, from when it was closed
+ * @due_ns: when the next record is
+ * @reader: its own view of the parameters
  */
 struct demo_thread {
 	struct demo_run *run;
@@ -48,6 +70,8 @@ struct demo_thread {
 	int error;
 	bool running;
 	struct semshare_lock_statistics statistics;
+	u64 due_ns;
+	struct semshare_parameters_reader reader;
 };
 
 /**
@@ -55,12 +79,14 @@ struct demo_thread {
  * @start: its argument
  * @counter: COUNTER: the word in the area
  * @area: held until the run is stopped, then NULL
+ * @parameters: of its file, if it declared some
  * @threads: @start.threads of them
  */
 struct demo_run {
 	struct semshare_demo_start start;
 	u64 *counter;
 	struct semshare_area *area;
+	struct semshare_parameters *parameters;
 	struct demo_thread threads[];
 };
 
@@ -68,10 +94,14 @@ struct demo_run {
  * struct demo_file - an open file
  * @mutex: one ioctl at a time
  * @run: the last run, for STATUS after its end
+ * @parameters: what users may change while it runs, if DECLARE was called
+ * @payload_max: the limit of the payload there
  */
 struct demo_file {
-	struct mutex mutex;	/* @run */
+	struct mutex mutex;	/* all else */
 	struct demo_run *run;
+	struct semshare_parameters *parameters;
+	u32 payload_max;
 };
 
 /* ------------------------------------------------------------------ threads */
@@ -81,7 +111,7 @@ static bool demo_unlocked(const struct demo_thread *thread)
 	return thread->run->start.flags & SEMSHARE_DEMO_UNLOCKED;
 }
 
-static size_t demo_make_record(struct demo_thread *thread)
+static size_t demo_make_record(struct demo_thread *thread, u32 payload_max)
 {
 	struct semshare_demo_record *record = thread->record;
 	u64 sequence = thread->done;
@@ -91,7 +121,7 @@ static size_t demo_make_record(struct demo_thread *thread)
 
 	/* 0 to payload_max, as good as random, and the same in each run. */
 	length = hash_64(((u64)thread->producer << 40) ^ sequence, 32);
-	length = ((u64)length * (thread->run->start.payload_max + 1ULL)) >> 32;
+	length = ((u64)length * (payload_max + 1ULL)) >> 32;
 	record->producer = thread->producer;
 	record->sequence = sequence;
 	record->time_ns = ktime_get_ns();
@@ -104,10 +134,57 @@ static size_t demo_make_record(struct demo_thread *thread)
 	return size;
 }
 
+/* Wait until @until, at most a moment: what users set counts soon. */
+static void demo_nap(u64 now, u64 until)
+{
+	ktime_t nap = min_t(u64, until - now, DEMO_LOOK_NS);
+
+	set_current_state(TASK_INTERRUPTIBLE);
+	if (kthread_should_stop())
+		__set_current_state(TASK_RUNNING);
+	else
+		schedule_hrtimeout(&nap, HRTIMER_MODE_REL);
+}
+
+/*
+ * Wait until a record is due at the rate that users set, a double: in thousandths
+ * it is a number that kernel code can work with.  Rate and payload are those of
+ * one moment.  Returns the longest payload, or -EINTR.
+ */
+static int demo_pace(struct demo_thread *thread)
+{
+	struct semshare_parameters *parameters = thread->run->parameters;
+	u64 rate, interval, now;
+	const u64 *values;
+
+	while (!kthread_should_stop()) {
+		values = semshare_parameters_read(parameters, &thread->reader);
+		rate = semshare_double_scaled(values[DEMO_RATE], 1000);
+		interval = rate ? div64_u64(1000 * NSEC_PER_SEC, rate) : U64_MAX;
+		now = ktime_get_ns();
+		if (rate && now >= thread->due_ns) {
+			/* What is late is made good, but no more than a moment of it. */
+			thread->due_ns = max(thread->due_ns, now - DEMO_LOOK_NS) + interval;
+			return values[DEMO_PAYLOAD];
+		}
+		/* A higher rate than before brings it forward. */
+		if (rate)
+			thread->due_ns = min(thread->due_ns, now + interval);
+		demo_nap(now, rate ? thread->due_ns : U64_MAX);
+	}
+	return -EINTR;
+}
+
 static int demo_put_record(struct demo_thread *thread)
 {
-	size_t size = demo_make_record(thread);
+	struct semshare_parameters *parameters = thread->run->parameters;
+	int payload_max = parameters ? demo_pace(thread) : thread->run->start.payload_max;
+	size_t size;
 	int err;
+
+	if (payload_max < 0)
+		return payload_max;
+	size = demo_make_record(thread, payload_max);
 
 	do {
 		err = semshare_ring_put(thread->ring, SEMSHARE_DEMO_RECORD_TYPE, thread->record,
@@ -118,6 +195,10 @@ static int demo_put_record(struct demo_thread *thread)
 			err = -ETIMEDOUT;
 		}
 	} while (err == -ETIMEDOUT && !kthread_should_stop());
+	if (!err && parameters) {
+		semshare_parameters_add_state(parameters, DEMO_PRODUCED, 1);
+		semshare_parameters_add_state(parameters, DEMO_BYTES, size);
+	}
 	return err == -ETIMEDOUT ? -EINTR : err;
 }
 
@@ -140,8 +221,13 @@ static int demo_thread(void *data)
 {
 	struct demo_thread *thread = data;
 	const struct semshare_demo_start *start = &thread->run->start;
+	struct semshare_parameters *parameters = thread->run->parameters;
 	int err = 0;
 
+	if (parameters) {
+		semshare_parameters_reader_start(parameters, &thread->reader);
+		semshare_parameters_add_state(parameters, DEMO_THREADS, 1);
+	}
 	while (!kthread_should_stop() && (!start->count || thread->done < start->count)) {
 		err = start->mode == SEMSHARE_DEMO_RECORDS ? demo_put_record(thread) :
 							     demo_add(thread);
@@ -150,6 +236,8 @@ static int demo_thread(void *data)
 		WRITE_ONCE(thread->done, thread->done + 1);
 		cond_resched();
 	}
+	if (parameters)
+		semshare_parameters_add_state(parameters, DEMO_THREADS, -1);
 	/* Being told to stop is no error. */
 	WRITE_ONCE(thread->error, err == -EINTR && kthread_should_stop() ? 0 : err);
 	smp_store_release(&thread->running, false); /* Pairs with demo_is_running(). */
@@ -189,6 +277,7 @@ static void demo_stop(struct demo_run *run)
 		/* One that was stopped before its first instruction never said so. */
 		thread->running = false;
 	}
+	atomic_sub(run->start.threads, &demo_threads);
 	semshare_area_put(run->area);
 	run->area = NULL;
 }
@@ -243,7 +332,8 @@ static int demo_start_thread(struct demo_run *run, u32 index)
 	return 0;
 }
 
-static int demo_make_run(const struct semshare_demo_start *start, struct demo_run **made)
+static int demo_make_run(const struct semshare_demo_start *start,
+			 struct semshare_parameters *parameters, struct demo_run **made)
 {
 	struct semshare_area *area;
 	struct demo_run *run;
@@ -261,6 +351,9 @@ static int demo_make_run(const struct semshare_demo_start *start, struct demo_ru
 	}
 	run->start = *start;
 	run->area = area;
+	run->parameters = parameters;
+	if (atomic_add_return(start->threads, &demo_threads) > SEMSHARE_DEMO_MAX_ALL_THREADS)
+		err = -ENOSPC;
 	for (i = 0; i < start->threads && !err; i++)
 		err = demo_start_thread(run, i);
 	if (err) {
@@ -278,6 +371,7 @@ static int demo_make_run(const struct semshare_demo_start *start, struct demo_ru
 
 static long ioctl_start(struct demo_file *file, void __user *argument)
 {
+	struct semshare_parameters *parameters = NULL;
 	struct semshare_demo_start start;
 	struct demo_run *run;
 	long err;
@@ -294,11 +388,56 @@ static long ioctl_start(struct demo_file *file, void __user *argument)
 		if (demo_is_running(&run->threads[i]))
 			return -EBUSY;
 	}
-	err = demo_make_run(&start, &run);
+	if (start.mode == SEMSHARE_DEMO_RECORDS && file->parameters) {
+		parameters = file->parameters;
+		start.payload_max = file->payload_max;
+	}
+	err = demo_make_run(&start, parameters, &run);
 	if (err)
 		return err;
 	demo_free(file->run);
 	file->run = run;
+	return 0;
+}
+
+static long ioctl_declare(struct demo_file *file, void __user *argument)
+{
+	struct semshare_parameter entries[] = {
+		[DEMO_RATE] = {
+			.name = "rate", .type = SEMSHARE_PARAMETER_DOUBLE, .group = 1,
+			.maximum = 0x412e848000000000ull,	/* 1e6 records a second, 0: none */
+			.initial = 0x408f400000000000ull,	/* 1000 */
+		},
+		[DEMO_PAYLOAD] = {
+			.name = "payload", .type = SEMSHARE_PARAMETER_INT, .group = 1,
+		},
+		[DEMO_PRODUCED] = { .name = "produced", .type = SEMSHARE_PARAMETER_INT },
+		[DEMO_BYTES] = { .name = "bytes", .type = SEMSHARE_PARAMETER_INT },
+		[DEMO_THREADS] = { .name = "threads", .type = SEMSHARE_PARAMETER_INT },
+	};
+	struct semshare_demo_declare declare;
+	struct semshare_parameters *made;
+	struct ipc_namespace *ns;
+
+	if (copy_from_user(&declare, argument, sizeof(declare)))
+		return -EFAULT;
+	if (strnlen(declare.name, SEMSHARE_NAME_SIZE) == SEMSHARE_NAME_SIZE ||
+	    declare.payload_max > SEMSHARE_RING_MAX_CAPACITY || declare.mode & ~0666)
+		return -EINVAL;
+	if (file->parameters)
+		return -EBUSY;
+	ns = semshare_ipc_ns_get();
+	if (!ns)
+		return -ESRCH;
+	entries[DEMO_PAYLOAD].maximum = declare.payload_max;
+	entries[DEMO_PAYLOAD].initial = declare.payload_max;
+	made = semshare_parameters_create(ns, declare.name, entries, DEMO_PARAMETERS,
+					  DEMO_ENTRIES - DEMO_PARAMETERS, declare.mode);
+	semshare_ipc_ns_put(ns);
+	if (IS_ERR(made))
+		return PTR_ERR(made);
+	file->parameters = made;
+	file->payload_max = declare.payload_max;
 	return 0;
 }
 
@@ -349,6 +488,9 @@ static long demo_ioctl(struct file *filp, unsigned int command, unsigned long ar
 	case SEMSHARE_DEMO_IOC_START:
 		err = ioctl_start(file, user);
 		break;
+	case SEMSHARE_DEMO_IOC_DECLARE:
+		err = ioctl_declare(file, user);
+		break;
 	case SEMSHARE_DEMO_IOC_STOP:
 		if (file->run)
 			demo_stop(file->run);
@@ -379,6 +521,8 @@ static int demo_release(struct inode *inode, struct file *filp)
 	struct demo_file *file = filp->private_data;
 
 	demo_free(file->run);
+	if (file->parameters)
+		semshare_parameters_destroy(file->parameters);
 	kfree(file);
 	return 0;
 }

@@ -15,7 +15,6 @@
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
-#include <linux/binfmts.h>
 #include <linux/irq_work.h>
 #include <linux/kthread.h>
 #include <linux/module.h>
@@ -23,12 +22,13 @@
 #include <linux/sched.h>
 #include <linux/timekeeping.h>
 #include <linux/tracepoint.h>
-#include <linux/uidgid.h>
 #include <linux/vmalloc.h>
 #include <semshare/exec.h>
 #include <semshare/kapi.h>
 #include <semshare/core/key.h>
 #include <semshare/core/ring.h>
+
+#include "program_start.h"
 
 #define QUEUE_SLOTS	128	/* a power of two */
 #define PUT_TIMEOUT	(HZ / 50)
@@ -82,22 +82,6 @@ static struct tracepoint *tracepoint;
 
 /* --------------------------------------------------------------------- hook */
 
-static void fill(struct semshare_exec_record *record, struct task_struct *task,
-		 const struct linux_binprm *bprm)
-{
-	record->time_ns = ktime_get_ns();
-	record->pid = task_tgid_nr(task);
-	rcu_read_lock();
-	record->parent = task_tgid_nr(rcu_dereference(task->real_parent));
-	rcu_read_unlock();
-	record->uid = from_kuid_munged(&init_user_ns, current_uid());
-	/* Not get_task_comm(), which takes a lock; current is renaming only itself. */
-	memcpy(record->comm, task->comm, SEMSHARE_EXEC_COMM_SIZE);
-	record->comm[SEMSHARE_EXEC_COMM_SIZE - 1] = 0;
-	record->path_size = strnlen(bprm->filename, SEMSHARE_EXEC_PATH_SIZE);
-	memcpy(record->path, bprm->filename, record->path_size);
-}
-
 /* In the context of the task that starts the program, once it cannot fail. */
 static void exec_hook(void *data, struct task_struct *task, pid_t old_pid,
 		      struct linux_binprm *bprm)
@@ -110,7 +94,7 @@ static void exec_hook(void *data, struct task_struct *task, pid_t old_pid,
 	queue = __this_cpu_read(queues);
 	tail = queue->tail;
 	if (tail - smp_load_acquire(&queue->head) < QUEUE_SLOTS) {		/* A */
-		fill(&queue->slots[tail % QUEUE_SLOTS], task, bprm);
+		program_start_fill(&queue->slots[tail % QUEUE_SLOTS], task, bprm);
 		smp_store_release(&queue->tail, tail + 1);			/* B */
 		irq_work_queue(this_cpu_ptr(&wakers));
 	} else {
@@ -203,12 +187,6 @@ static int exec_worker(void *data)
 
 /* --------------------------------------------------------------------- load */
 
-static void find_tracepoint(struct tracepoint *found, void *name)
-{
-	if (!strcmp(found->name, name))
-		tracepoint = found;
-}
-
 static void free_queues(void)
 {
 	int cpu;
@@ -284,11 +262,9 @@ static int __init exec_init(void)
 {
 	int err;
 
-	for_each_kernel_tracepoint(find_tracepoint, "sched_process_exec");
-	if (!tracepoint) {
-		pr_err("this kernel has no tracepoint sched_process_exec (CONFIG_TRACEPOINTS)\n");
+	tracepoint = program_start_tracepoint();
+	if (!tracepoint)
 		return -EOPNOTSUPP;
-	}
 	err = make_queues();
 	if (err)
 		return err;

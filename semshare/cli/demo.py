@@ -22,7 +22,7 @@ LEFT_OUT = (
 )
 
 
-@click.command("demo")
+@click.command("demo", short_help="The main job: kernel threads and processes around one lock.")
 @click.option(
     "--seconds",
     type=click.FloatRange(0.01, 86400),

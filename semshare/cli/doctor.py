@@ -39,7 +39,7 @@ class Finding:
     """Whether the embedded default cannot run without it."""
 
 
-@click.command("doctor")
+@click.command("doctor", short_help="Can this machine run semshare, and what to do if not.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 def command(as_json: bool) -> None:
     """Say whether this machine can run semshare, and what to do about each "no".

@@ -42,7 +42,11 @@ _JOB_CONTROL = {signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU}
 PR_SET_PDEATHSIG = 1
 
 
-@click.command("exec", context_settings={"allow_interspersed_args": False})
+@click.command(
+    "exec",
+    short_help="Run a program with its semaphore calls routed through the module.",
+    context_settings={"allow_interspersed_args": False},
+)
 @click.option("--stats", is_flag=True, help="Print how many calls of each kind went through, on standard error.")
 @click.option(
     "--stats-json",

@@ -12,10 +12,10 @@ from typing import IO, Any
 import click
 from rich.console import Console
 
-WIDTH = 120
+WIDTH = 200
 """Columns of output that goes to a file or a pipe."""
 
-COMMANDS = ("demo", "exec", "watch", "ls", "rm", "unlock", "doctor")
+COMMANDS = ("demo", "exec", "watch", "ls", "get", "set", "rm", "unlock", "doctor")
 
 
 class Failure(click.ClickException):

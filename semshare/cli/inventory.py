@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,6 @@ from semshare._native import is_dead
 from semshare.area import list_areas
 from semshare.cli import contents
 from semshare.cli.contents import Content
-from semshare.ring import CONTROL_SIZE, LOCK_OFFSET
 from semshare.semaphore_set import SetState, all_sets
 
 KINDS = {lib.SEMSHARE_OWNER_USER: "process", lib.SEMSHARE_OWNER_KERNEL: "kernel thread"}
@@ -50,6 +48,8 @@ class SetInfo:
     """None if nobody holds semaphore 0."""
     deaths: int
     """Owners found dead inside."""
+    roles: list[tuple[str, Holder]]
+    """Who is the producer, or one of a few, and the consumer of a ring where not everybody can be that."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +67,12 @@ def take(*, everybodys: bool = False) -> Inventory:
     areas = []
     known: dict[int, tuple[str, str, Any]] = {}
     for info in list_areas():
-        page = _first_page(info)
-        content = contents.find(page) if page is not None else None
+        pages = _first_pages(info)
+        content = contents.find(pages, info.size) if pages is not None else None
         areas.append((info, content))
         if info.semid is not None:
-            use = content.kind.name if content else ""
-            known[info.semid] = info.name, use, _lock_words(page, LOCK_OFFSET) if page and use == "ring" else None
+            use, lock = (content.kind.name, content.kind.lock) if content else ("", None)
+            known[info.semid] = info.name, use, _lock_words(pages, lock) if lock is not None else None
     for semid, name, words in _bare_locks():
         known.setdefault(semid, (name, "lock", words))
     sets = []
@@ -82,22 +82,25 @@ def take(*, everybodys: bool = False) -> Inventory:
     return Inventory(areas, sets)
 
 
-def _first_page(info: AreaInfo) -> bytes | None:
-    """The page in which a ring's control words are; None if this user may not read it, or it has no name any more."""
-    if info.size < CONTROL_SIZE or info.unlinked:
+def _first_pages(info: AreaInfo) -> bytes | None:
+    """Those that tell what an area holds; None if this user may not read it, or it has no name any more."""
+    if info.unlinked:
         return None
+    pages = _read(info, min(info.size, contents.SEEN))
+    if pages is not None and contents.looks_at_all(pages):
+        pages = _read(info, info.size) or pages
+    return pages
+
+
+def _read(info: AreaInfo, size: int) -> bytes | None:
+    """The first bytes of an area, or None."""
     with contextlib.suppress(OSError):
         if info.backend == "posix":
-            # Not attached: who lets go of an area as the last one removes it, and a look should change nothing.
-            fd = os.open(shm.path_of(info.name), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-            try:
-                page = os.pread(fd, CONTROL_SIZE, 0)
-            finally:
-                os.close(fd)
+            page = shm.peek(info.name, size) or b""
         else:
-            with Area(info.name, readonly=True, backend="module") as area:
-                page = bytes(area.buffer[:CONTROL_SIZE])
-        if len(page) == CONTROL_SIZE:
+            with Area(info.name, readonly=True, backend="module", address=None) as area:
+                page = bytes(area.buffer[:size])
+        if len(page) == size:
             return page
     return None
 
@@ -127,6 +130,7 @@ def _bare_locks() -> Iterable[tuple[int, str, Any]]:
 
 def _set_info(semid: int, state: SetState, name: str, use: str, words: Any) -> SetInfo:
     values = waiters = zero_waiters = holder = None
+    roles: list[tuple[str, Holder]] = []
     with contextlib.suppress(Error):
         found = SemaphoreSet(semid=semid)
         values = found.values()
@@ -134,9 +138,24 @@ def _set_info(semid: int, state: SetState, name: str, use: str, words: Any) -> S
         zero_waiters = [found.zero_waiters(number) for number in range(len(values))]
         if use and values[0] == 0:
             holder = holder_of(found, words)
-    return SetInfo(
-        semid, state, name, use, values, waiters, zero_waiters, holder, words.deaths if words is not None else 0
-    )
+        if use == "ring":
+            roles = _roles_of(found, values)
+    deaths = words.deaths if words is not None else 0
+    return SetInfo(semid, state, name, use, values, waiters, zero_waiters, holder, deaths, roles)
+
+
+def _roles_of(taken: SemaphoreSet, values: list[int]) -> list[tuple[str, Holder]]:
+    """Who holds the semaphores of the roles; a ring without roles has none of these."""
+    found = []
+    for number in range(lib.SEMSHARE_SEM_PRODUCER, len(values)):
+        if values[number]:
+            continue
+        pid = taken.pid(number)
+        # A process that ended has given it back: then kernel code took it, in that process, and has it still.
+        kernel = pid != 0 and is_dead(pid)
+        what = "consumer" if number == lib.SEMSHARE_SEM_CONSUMER else "producer"
+        found.append((what, Holder(0, "kernel", None) if kernel else Holder(pid, "process", True if pid else None)))
+    return found
 
 
 def holder_of(taken: SemaphoreSet, words: Any = None) -> Holder:

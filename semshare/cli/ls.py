@@ -15,10 +15,10 @@ from semshare import AreaInfo
 from semshare.cli import contents, inventory
 from semshare.cli.contents import Content, Kind
 from semshare.cli.group import wide_console
-from semshare.cli.inventory import SetInfo
+from semshare.cli.inventory import Holder, SetInfo
 
 
-@click.command("ls")
+@click.command("ls", short_help="List areas, what they hold, and semaphore sets.")
 @click.option("--all", "everybodys", is_flag=True, help="Also sets that are not known to be of this package.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 def command(everybodys: bool, as_json: bool) -> None:
@@ -47,6 +47,10 @@ def command(everybodys: bool, as_json: bool) -> None:
         if such:
             console.print()
             console.print(_contents(kind, such), soft_wrap=True)
+    stale = [info.name for info, _ in found.areas if info.stale]
+    if stale:
+        console.print()
+        console.print(f"{len(stale)} stale, of processes that were killed: semshare rm --stale", soft_wrap=True)
     console.print()
     if found.sets:
         console.print(_sets(found.sets), soft_wrap=True)
@@ -61,6 +65,9 @@ def _area_dict(info: AreaInfo, content: Content | None) -> dict[str, Any]:
     return {
         "name": info.name,
         "backend": info.backend,
+        "kind": info.kind,
+        "address": info.address,
+        "huge_pages": info.huge_pages,
         "size": info.size,
         "mode": f"{info.mode:04o}",
         "uid": info.uid,
@@ -92,9 +99,14 @@ def _set_dict(each: SetInfo) -> dict[str, Any]:
         "values": each.values,
         "waiters": each.waiters,
         "zero_waiters": each.zero_waiters,
-        "owner": {"pid": holder.pid, "kind": holder.kind, "alive": holder.alive} if holder is not None else None,
+        "owner": _holder_dict(holder) if holder is not None else None,
+        "roles": [{"role": role, **_holder_dict(holder)} for role, holder in each.roles],
         "deaths": each.deaths,
     }
+
+
+def _holder_dict(holder: Holder) -> dict[str, Any]:
+    return {"pid": holder.pid, "kind": holder.kind, "alive": holder.alive}
 
 
 # --------------------------------------------------------------------------------------------------------- for people
@@ -109,12 +121,13 @@ def _table(*columns: str) -> Table:
 
 
 def _areas(areas: list[tuple[AreaInfo, Content | None]]) -> Table:
-    table = _table("area", "backend", "size", "mode", "owner", "users", "semid", "holds", "state")
+    table = _table("area", "backend", "memory", "size", "mode", "owner", "users", "semid", "holds", "state")
     for info, content in areas:
         state = _condition(info)
         table.add_row(
             escape(info.name),
             info.backend,
+            _memory(info),
             f"{info.size:,}",
             f"{info.mode:04o}",
             _user(info.uid),
@@ -124,6 +137,16 @@ def _areas(areas: list[tuple[AreaInfo, Content | None]]) -> Table:
             f"[red]{state}[/]" if state == "stale" else state,
         )
     return table
+
+
+def _memory(info: AreaInfo) -> str:
+    """Where its memory comes from, and where it is mapped."""
+    text = info.kind
+    if info.huge_pages:
+        text += f", {info.huge_pages} huge"
+    if info.address:
+        text += f" at {info.address:#x}"
+    return text
 
 
 def _contents(kind: Kind, such: list[tuple[AreaInfo, Content]]) -> Table:
@@ -180,11 +203,18 @@ def _waiters(each: SetInfo) -> str:
 
 
 def _held_by(each: SetInfo) -> str:
-    holder = each.holder
-    if holder is None:
-        return "-"
+    """Who holds semaphore 0, and who has a role."""
+    found = [] if each.holder is None else [_holder(each.holder)]
+    roles: dict[str, str] = {}
+    for role, holder in each.roles:
+        who = _holder(holder)
+        roles[who] = f"{roles[who]} and {role}" if who in roles else role
+    return ", ".join([*found, *(f"{who} ({role})" for who, role in roles.items())]) or "-"
+
+
+def _holder(holder: Holder) -> str:
     if not holder.pid:
-        return "kernel or another pid namespace"
+        return "kernel" if holder.kind == "kernel" else "kernel or another pid namespace"
     return f"{holder.kind} {holder.pid}" + (" [red]dead[/]" if holder.alive is False else "")
 
 

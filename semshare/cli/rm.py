@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`semshare rm`: remove areas, rings and locks by name, or what killed processes left."""
+"""`semshare rm`: remove areas, with what they hold, and locks by name, or what killed processes left."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from semshare.area import list_areas
 from semshare.cli.group import Failure
 
 
-@click.command("rm")
+@click.command("rm", short_help="Remove areas, what they hold, and locks.")
 @click.argument("names", metavar="NAME...", nargs=-1)
 @click.option("--stale", is_flag=True, help="Remove what nobody uses any more: all of it, or NAMEs only.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
 def command(names: tuple[str, ...], stale: bool, dry_run: bool) -> None:
-    """Remove areas, rings and locks by NAME, or with --stale those that killed processes left behind.
+    """Remove areas, with what they hold, and locks by NAME, or with --stale those that killed processes left behind.
 
     Only objects of this package are removed. Who still uses a named one keeps its memory; its lock is gone.
     """

@@ -10,7 +10,7 @@ from semshare.cli import inventory
 from semshare.cli.group import Failure
 
 
-@click.command("unlock")
+@click.command("unlock", short_help="Free a lock whose holder is dead.")
 @click.argument("name", required=False)
 @click.option("--semid", type=click.IntRange(0), help="The set, instead of a name.")
 @click.option("--force", is_flag=True, help="Even if the holder lives, or nobody knows who it is.")

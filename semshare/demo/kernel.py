@@ -8,8 +8,9 @@ import fcntl
 import os
 from dataclasses import dataclass
 
-from semshare import LockStatistics
+from semshare import LockStatistics, names
 from semshare._abi import ffi, lib
+from semshare.errors import failure
 
 DEVICE: str = ffi.string(lib.SEMSHARE_DEMO_DEVICE).decode()
 
@@ -32,6 +33,20 @@ class KernelThreads:
         self._area_fd = area_fd
         self._fd = os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
         self.threads = 0
+
+    def declare(self, name: str, longest: int, *, mode: int = 0o600) -> None:
+        """Have the module declare parameters: what put_records() puts from then on can be changed while it runs.
+
+        They are `rate`, records a second of each thread, and `payload`, up to `longest` bytes behind a record's header;
+        and the state `produced`, `bytes` and `threads`. See semshare.Parameters.attach(name).
+        """
+        declare = ffi.new(
+            "struct semshare_demo_declare *", {"name": names.padded(name), "payload_max": longest, "mode": mode}
+        )
+        try:
+            fcntl.ioctl(self._fd, lib.SEMSHARE_DEMO_IOC_DECLARE, bytes(ffi.buffer(declare)))
+        except OSError as error:
+            raise failure(error.errno or 0, f"parameters {name!r} ({DEVICE})", "declare") from error
 
     def put_records(self, threads: int, first_producer: int, longest: int, count: int, *, unlocked: bool) -> None:
         """Start threads that put `count` records each, or until stop()."""

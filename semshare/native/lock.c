@@ -164,7 +164,7 @@ static bool see_to_death(LockCore *self)
 
 	if (self->ring && !semshare_ring_check(&port, self->ring, self->ring_size) && port.variant->locked &&
 	    semshare_sysv_repair(&port.view))
-		semshare_store(&self->ring->state, SEMSHARE_RING_BROKEN);
+		semshare_ring_tell_broken(self->ring, SEMSHARE_RING_BAD_REPAIR);
 	self->owner_died = PyObject_CallMethod((PyObject *)self, "_owner_died", "IIIK", dead->kind, dead->pid,
 					       dead->tid, (unsigned long long)dead->start);
 	if (self->owner_died)
@@ -213,21 +213,25 @@ static int wait(LockCore *self, int64_t deadline)
 		return -1;
 	}
 	began = clock_now();
-	self->users++;
+	inside_enter(&self->waiting);
 	do {
 		Py_BEGIN_ALLOW_THREADS
 		error = mutex_wait(&self->mutex, deadline, &self->closing, &holding, &dead_holder);
 		Py_END_ALLOW_THREADS
 		if (!error && self->closing) {
-			mutex_give(&self->mutex, &holding);
+			/* Whose death we found nobody has seen to: the next owner is to find it as well. */
+			if (holding.died)
+				mutex_give_unrepaired(&self->mutex, &holding);
+			else
+				mutex_give(&self->mutex, &holding);
 			error = ECANCELED;
 		}
 		/* With the lock in hand no handler runs here: the interpreter does that later, when we have returned. */
 		if ((error == EINTR || error == EAGAIN) && PyErr_CheckSignals())
 			error = -1;
 	} while (error == EINTR || error == EAGAIN);
-	self->users--;
-	if (self->closing && !self->users)
+	inside_leave(&self->waiting);
+	if (self->closing && !inside_count(&self->waiting))
 		release_memory(self);
 	switch (error) {
 	case 0:
@@ -434,7 +438,7 @@ static PyObject *LockCore_open(LockCore *self, PyObject *args)
 
 	if (!PyArg_ParseTuple(args, "iOnp:_open", &semid, &memory, &offset, &ring))
 		return NULL;
-	if (self->open || self->users) {
+	if (self->open || inside_count(&self->waiting)) {
 		PyErr_SetString(PyExc_RuntimeError, "this lock is open already");
 		return NULL;
 	}
@@ -476,7 +480,7 @@ static PyObject *LockCore_close(LockCore *self, PyObject *Py_UNUSED(ignored))
 	unlist(self);
 	/* Who waits still looks at the words: the last of them lets go of the memory. */
 	self->closing = true;
-	if (!self->users)
+	if (!inside_count(&self->waiting))
 		release_memory(self);
 	Py_RETURN_NONE;
 }

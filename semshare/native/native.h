@@ -6,6 +6,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include "inside.h"
 #include "mutex.h"
 
 /*
@@ -28,7 +29,7 @@ typedef struct lock_core {
 	struct semshare_ring_control *ring;	/* set if this is the mutex of a ring */
 	uint64_t ring_size;		/* bytes at it */
 	Py_buffer memory;		/* keeps the state mapped */
-	int users;			/* threads that wait, with the GIL released */
+	struct inside waiting;		/* threads, with the GIL released */
 	bool open;
 	volatile bool closing;		/* read by them */
 	struct lock_core *next, *previous;	/* all open ones of this process */
@@ -36,9 +37,12 @@ typedef struct lock_core {
 
 extern PyTypeObject LockCore_Type;
 extern PyTypeObject RingCore_Type;
+extern PyTypeObject ChannelCore_Type;
 extern PyTypeObject Mapping_Type;
+extern PyTypeObject ParametersCore_Type;
 
 PyObject *ring_variants(void);
+int record_types(PyObject *module);
 bool lock_held_by_this_thread(int semid);
 int parse_wait(const char *function, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames, int first,
 	       bool *blocking, double *timeout, uint32_t *type);

@@ -4,21 +4,13 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
+from compiler import compile_c
 
-INCLUDE = Path(__file__).resolve().parents[2] / "kmod_semshare" / "include"
-#: The compiler of Debian's kernels, whose package brings the sanitizers.
-COMPILER = shutil.which("gcc-12") or shutil.which("gcc")
-
-#: What a test of such a program needs, as its pytestmark.
-NEEDED = [
-    pytest.mark.skipif(not INCLUDE.exists(), reason="not in a source tree"),
-    pytest.mark.skipif(COMPILER is None, reason="no gcc here"),
-]
+#: Whatever goes wrong ends the program.
+SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
 
 
 def source_of(name: str) -> Path:
@@ -31,15 +23,7 @@ def cases_of(name: str) -> list[str]:
 
 
 def build(folder: Path, name: str) -> Path:
-    program = folder / name
-    command = [
-        *(str(COMPILER), "-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror"),
-        *("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"),
-        *("-I", str(INCLUDE), "-I", str(INCLUDE / "uapi"), "-o", str(program), str(source_of(name))),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return program
+    return compile_c(folder / name, source_of(name), "-O1", *SANITIZERS)
 
 
 def names_told(program: Path) -> list[str]:

@@ -16,9 +16,11 @@ import pytest
 from semshare._abi import lib
 
 from semshare import Full, Lock, Ring
+from semshare.ring import VARIANTS
 
 LIMIT = 60
-COMMANDS = ("demo", "exec", "watch", "ls", "rm", "unlock", "doctor")
+PRODUCER, CONSUMER = 1, 2  # of Variant.roles
+COMMANDS = ("demo", "exec", "watch", "ls", "get", "set", "rm", "unlock", "doctor")
 
 
 def semshare(*arguments: str, **more) -> subprocess.CompletedProcess:
@@ -122,6 +124,42 @@ def test_ls_shows_what_a_ring_is_and_what_it_dropped(name):
             assert line.split()[:3] == [name, "sysv", "refuse"]
         finally:
             ring.unlink()
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_ls_shows_of_each_variant_what_is_in_it_and_who_has_a_role(name, variant):
+    """Though it reads no more of an area than it must."""
+    with Ring.create(name, 1 << 16, variant=variant) as ring:
+        ring.put_many([b"x" * 100] * 5)
+        ring.get()
+        listed = json.loads(semshare("ls", "--json").stdout)
+        (area,) = [area for area in listed["areas"] if area["name"] == name]
+        assert area["ring"]["puts"] == 5
+        assert area["ring"]["used"] == ring.state().used > 0
+        me = {"pid": os.getpid(), "kind": "process", "alive": True}
+        wanted = [
+            {"role": role, **me}
+            for role, bit in (("producer", PRODUCER), ("consumer", CONSUMER))
+            if VARIANTS[variant].roles & bit
+        ]
+        roles = [each["roles"] for each in listed["sets"] if each["semid"] == area["semid"]]
+        assert roles == ([wanted] if variant != "robust" else [])
+        if wanted:
+            line = next(line for line in semshare("ls").stdout.splitlines() if f" {name} " in line and " 0x" in line)
+            assert f"process {os.getpid()} ({' and '.join(each['role'] for each in wanted)})" in line
+        ring.unlink()
+
+
+def test_ls_says_how_to_be_rid_of_what_is_stale(name):
+    pid = os.fork()
+    if pid == 0:
+        with Ring.create(name, 4096):
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(pid, 0)
+    told = semshare("ls").stdout
+    assert next(line for line in told.splitlines() if line.startswith(name)).split()[-1] == "stale"
+    assert "semshare rm --stale" in told
+    assert semshare("rm", "--stale", name).returncode == 0
 
 
 def test_ls_shows_who_holds_a_lock(lock, name):

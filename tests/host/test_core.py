@@ -7,11 +7,11 @@ import re
 
 import c_cases
 import pytest
-from c_cases import INCLUDE
+from compiler import INCLUDE, NEEDED
 
 CASES = c_cases.cases_of("core")
 
-pytestmark = c_cases.NEEDED
+pytestmark = NEEDED
 
 
 @pytest.fixture(scope="module")

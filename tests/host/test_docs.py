@@ -17,11 +17,31 @@ def without_blocks(text: str) -> str:
     return re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)
 
 
+def anchors(page: Path) -> set[str]:
+    """Those of its headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", without_blocks(page.read_text()), re.M)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=str)
-def test_every_link_leads_to_a_file(page):
-    targets = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", without_blocks((TOP / page).read_text()))
-    broken = [each for each in targets if "://" not in each and not (TOP / page).parent.joinpath(each).exists()]
+def test_every_link_leads_to_a_file_and_a_heading_in_it(page):
+    broken = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", without_blocks((TOP / page).read_text())):
+        if "://" in target:
+            continue
+        path, _, anchor = target.partition("#")
+        leads_to = (TOP / page).parent / path if path else TOP / page
+        if not leads_to.exists() or (anchor and anchor not in anchors(leads_to)):
+            broken.append(target)
     assert not broken
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_every_module_that_is_named_is_there(page):
+    named = set(re.findall(r"\b(semshare_\w+)\.ko", (TOP / page).read_text()))
+    built = {path.stem for path in DOCS.glob("examples/*/*.c")}
+    built |= set(re.findall(r"^(semshare_\w+)-y :=", (TOP / "kmod_semshare" / "Kbuild").read_text(), re.M))
+    assert named <= built
 
 
 @pytest.mark.parametrize("page", PAGES, ids=str)
@@ -40,10 +60,10 @@ def test_every_verb_of_make_that_is_named_is_there(page):
     assert named <= verbs
 
 
-def test_the_index_names_every_how_to_and_example():
+def test_the_index_names_every_page_and_example():
     index = (DOCS / "README.md").read_text()
-    found = [*DOCS.glob("how-to/*"), *DOCS.glob("examples/*")]
-    pages = {path.relative_to(DOCS) for path in found if path.name != "__pycache__"}
+    folders = ("how-to/*", "concepts/*", "reference/*", "examples/*", "examples/*/*.py")
+    pages = {path.relative_to(DOCS) for each in folders for path in DOCS.glob(each) if path.name != "__pycache__"}
     assert pages
     missing = [str(path) for path in sorted(pages) if f"({path})" not in index]
     assert not missing, "docs/README.md does not name them"

@@ -9,6 +9,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from itertools import repeat
@@ -232,6 +233,37 @@ def test_who_waits_is_told_as_well(lock, name):
     wait_until(lambda: waiters(lock) == 1, "a waiter")
     child.kill()
     assert waiting.wait() == 0
+    gate.close()
+
+
+def test_who_closed_the_lock_while_it_waited_leaves_the_death_to_the_next(lock, name):
+    gate = Gate()
+
+    def child():
+        with Lock(name):
+            gate.open()
+            time.sleep(1000)
+
+    dying = Child(child)
+    gate.pass_through()
+    errors = []
+
+    def wait():
+        with pytest.raises(ValueError, match="closed") as error:
+            waiting.acquire()
+        errors.append(error)
+
+    waiting = Lock(name)
+    thread = threading.Thread(target=wait)
+    thread.start()
+    wait_until(lambda: waiters(lock) == 1, "the wait")
+    waiting.close()
+    dying.kill()
+    thread.join()
+    assert errors
+    with pytest.warns(OwnerDiedWarning), lock:
+        assert lock.owner_died.pid == dying.pid
+    assert lock.deaths == 1
     gate.close()
 
 

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import importlib.machinery
 import importlib.util
 import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -100,6 +102,7 @@ def test_a_complaint_of_the_kernel_is_recognised(splats, line):
         "[    7.1]     ok 3 a_record_is_published_or_it_never_existed",
         "[    7.1] kmemleak: Cannot allocate a scan area, scanning the full object",
         "semshare: kcsan: on to the end",
+        "[    7.1] WARNING: CPU: 1 PID: 93 at event_define_fields+0x2df/0x4c0",
         "[    7.1] kmemleak: 3 new suspected memory leaks (see /sys/kernel/debug/kmemleak)",
     ],
 )
@@ -270,6 +273,65 @@ def test_an_unknown_kernel_is_refused_with_the_known_ones():
     assert done.returncode == 125
     assert "unknown KERNEL=2.4" in done.stderr
     assert "6.1," in done.stderr
+
+
+@pytest.fixture
+def a_run(monkeypatch, tmp_path):
+    """One of vm/test-all's, that has not run: a folder and a log for it."""
+    monkeypatch.syspath_prepend(TOP / "vm")
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # as it does, and for the other tests no longer
+    loader = importlib.machinery.SourceFileLoader("test_all", str(TOP / "vm/test-all"))
+    spec = importlib.util.spec_from_loader("test_all", loader)
+    assert spec is not None
+    test_all = importlib.util.module_from_spec(spec)
+    loader.exec_module(test_all)
+    monkeypatch.setattr(test_all, "OUT", tmp_path)
+    run = test_all.Run("6.1")
+    (run.dir / "machine").mkdir(parents=True)
+    run.log.write_text("the beginning\n" + "and so on\n" * 50 + "the end\n")
+    return run
+
+
+def test_of_a_run_that_fails_is_told_which_tests_did_and_what_the_kernel_says(a_run):
+    suite = a_run.dir / "tests/vm/test_this.py"
+    suite.parent.mkdir(parents=True)
+    suite.write_text("""\
+import pytest
+
+@pytest.fixture
+def broken():
+    yield
+    raise OSError("no end")
+
+def test_fine():
+    pass
+
+@pytest.mark.parametrize("number", range(20))
+def test_numbers(number):
+    assert number < 2, "no\\nless" + "x" * 500
+
+def test_end(broken):
+    pass
+""")
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir", ".", "--junitxml", "junit.xml"]
+
+    def reasons(chosen: str) -> list[str]:
+        done = subprocess.run([*command, "-k", chosen, "tests"], cwd=a_run.dir, capture_output=True, text=True)
+        assert done.returncode in (0, 1), done.stdout + done.stderr
+        return a_run.reasons()
+
+    assert reasons("fine or end") == [
+        'tests/vm/test_this.py::test_end: failed on teardown with "OSError: no end"',
+    ]
+    many = reasons("numbers")
+    assert many[0].startswith("tests/vm/test_this.py::test_numbers[2]: AssertionError: no")
+    assert len(many) == 12 and many[-1] == "and 7 more" and max(map(len, many)) <= 200
+    (a_run.dir / "machine/console").write_text("[    7.1] BUG: KASAN: slab-use-after-free in here\n")
+    assert reasons("fine") == ["[    7.1] BUG: KASAN: slab-use-after-free in here"]
+
+
+def test_of_a_run_that_fails_and_leaves_no_results_the_end_of_the_log_is_told(a_run):
+    assert a_run.reasons() == ["and so on"] * 11 + ["the end"]
 
 
 def test_setup_refuses_a_word_that_it_does_not_know():

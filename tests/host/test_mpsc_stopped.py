@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import c_cases
 import pytest
+from compiler import NEEDED
 
-pytestmark = c_cases.NEEDED
+pytestmark = NEEDED
 
 
 @pytest.fixture(scope="module")

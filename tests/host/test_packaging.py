@@ -122,11 +122,16 @@ def test_kbuild_makes_of_an_installation_what_dkms_installs_and_no_more(installe
 
 def objects(folder: Path) -> list[str]:
     """The modules that Kbuild makes in a folder."""
-    text = "all:\n\t@echo $(obj-m)\ninclude $(src)/Kbuild\n"
+    return [Path(name).stem for name in kbuild(folder, "$(obj-m)")]
+
+
+def kbuild(folder: Path, words: str) -> list[str]:
+    """Words of the Kbuild file in a folder."""
+    text = f"all:\n\t@echo {words}\ninclude $(src)/Kbuild\n"
     done = subprocess.run(
         ["make", "-s", "-f", "-", f"src={folder}"], input=text, capture_output=True, text=True, check=True, cwd=folder
     )
-    return [Path(name).stem for name in done.stdout.split()]
+    return done.stdout.split()
 
 
 def test_what_belongs_to_the_system_lies_where_it_looks(installed):
@@ -170,8 +175,9 @@ def test_the_device_is_for_the_group_and_routing_for_everybody(installed):
 def test_a_rule_names_every_device_of_the_installed_modules(installed):
     rules = (installed / "usr/lib/udev/rules.d/60-semshare.rules").read_text()
     named = set(re.findall(r'[="|](semshare[\w-]*)(?=["|])', rules))
-    sources = [path for path in MODULE.rglob("*.c") if "tests" not in path.parts]
-    text = "".join(path.read_text() for path in sources)
+    folder = next(installed.glob("usr/src/*"))
+    parts = kbuild(folder, "$(foreach module,$(obj-m:.o=),$($(module)-y))")
+    text = "".join((folder / part).with_suffix(".c").read_text() for part in parts)
     devices = set(re.findall(r'^\t\.name = "(semshare[\w-]*)"', text, re.M))
     assert "semshare" in devices and devices <= named
 

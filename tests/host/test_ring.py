@@ -38,6 +38,7 @@ from semshare import (
 )
 
 MUTEX, DATA, SPACE = lib.SEMSHARE_SEM_MUTEX, lib.SEMSHARE_SEM_DATA, lib.SEMSHARE_SEM_SPACE
+NO_SENSE = "its cursors or records make no sense"
 
 
 @pytest.fixture
@@ -728,6 +729,8 @@ def test_words_that_make_no_sense_break_the_ring_for_good(ring, name, word, valu
         with pytest.raises(RingBroken):
             call()
     assert ring.state().broken and "broken" in repr(ring)
+    assert str(caught.value).count(ring.state().broken) == 1
+    assert ring.state().broken == ("one of its users says so" if word == "state" else NO_SENSE)
     assert semaphores(ring).value(MUTEX) == 1
     other.close()
 

@@ -18,6 +18,8 @@ from semshare import Empty, EmptyTimeout, Full, FullTimeout, Ring, RingBroken, R
 from semshare.ring import POLICIES, VARIANTS, Variant
 
 CAPACITY = 4096
+#: The share of the long runs that is made unless told.
+EFFORT = float(os.environ.get("SEMSHARE_EFFORT", "0.2"))
 
 
 @pytest.fixture(params=list(VARIANTS))
@@ -33,14 +35,14 @@ def ring(name, variant):
 
 def make(name: str, size: int, variant: Variant, **more) -> Ring:
     """A ring that takes the longest records of these tests."""
-    if variant.name == "mpsc":
+    if variant.name in ("mpsc", "lanes", "paged"):
         more["max_payload"] = 448
     return Ring.create(name, size, variant=variant.name, **more)
 
 
 def producers_of(variant: Variant, most: int) -> int:
     """How many there can be at once."""
-    return 1 if variant.roles & 1 else most
+    return min(variant.producers or most, most)
 
 
 def test_records_of_each_size_at_each_place(ring):
@@ -65,6 +67,48 @@ def test_records_of_each_size_at_each_place(ring):
             taken += 1
     with pytest.raises(ValueError, match="split it"):
         ring.put(bytes(ring.max_payload + 1))
+
+
+def test_a_record_wraps_at_every_place_where_it_can(ring, variant):
+    """Those of 0 bytes move the place on by the least there is, until one of them has stood everywhere."""
+    chance = random.Random(11)
+    # Eight places of one size, half of the ring, or all of it.
+    counted = variant.name in ("mpsc", "paged")
+    lane = CAPACITY // 2 if variant.name == "lanes" else CAPACITY
+    for size in (1, 33, ring.max_payload // 2, ring.max_payload):
+        payload = chance.randbytes(size)
+        stood: set[int] = set()
+        places = 8 if counted else lane // 32
+        while len(stood) < places:
+            for _ in range(chance.randrange(1, places)):
+                ring.put(b"")
+                before = ring.get_record()
+                assert before.payload == b""
+            ring.put(payload, type=size)
+            found = ring.get_record()
+            assert (found.payload, found.type, found.sequence) == (payload, size, before.sequence + 1)
+            stood.add(before.position % places if counted else before.position % lane // 32)
+
+
+def test_many_records(name, variant):
+    """A million, times the effort: every one of them is there, in its order."""
+    records = round(1_000_000 * EFFORT) // 64 * 64
+
+    def produce() -> None:
+        with Ring.attach(name) as mine:
+            for first in range(0, records, 64):
+                mine.put_many([number.to_bytes(8, "little") for number in range(first, first + 64)])
+
+    with make(name, 1 << 18, variant) as ring:
+        child = Child(produce)
+        following = 0
+        while following < records:
+            for payload in ring.get_many(256, timeout=30):
+                assert int.from_bytes(payload, "little") == following
+                following += 1
+        assert child.wait() == 0
+        assert ring.state().used == 0
+        assert sum(ring.state().drops.values()) == 0
 
 
 def test_full_and_empty(ring):
@@ -239,10 +283,12 @@ def test_threads_share_it(ring):
     assert sorted(map(int, taken)) == list(range(4000))
 
 
-def test_words_that_lie_break_it_for_all(ring, name):
+def test_words_that_lie_break_it_for_all(ring, name, variant):
     ring.put(b"x")
+    # The cursors. Where those of the others are robust has its mutex: who writes there locks everybody out.
+    places = (128, 136) if variant.name == "robust" else (128, 136, 512, 640)
     with memoryview(ring.area.buffer) as memory:
-        for place in (128, 136, 512, 640):
+        for place in places:
             memory[place : place + 8] = bytes([place % 251] * 8)
     with Ring.attach(name) as other, pytest.raises(RingBroken):
         other.get(blocking=False)
@@ -256,7 +302,7 @@ def test_words_that_lie_break_it_for_all(ring, name):
 @pytest.mark.parametrize("side", ["put", "get"])
 def test_who_came_first_has_the_role_until_it_ends(name, variant, side):
     role = 1 if side == "put" else 2
-    if not variant.roles & role:
+    if not variant.roles & role or (side == "put" and variant.producers > 1):
         pytest.skip("there can be many")
     started = Gate()
 
@@ -302,6 +348,25 @@ def test_the_child_of_a_fork_that_ends_does_not_give_its_parents_role(name, vari
         assert Child(os.getpid).wait() == 0
         with pytest.raises(RoleTaken):
             other.get(blocking=False)
+
+
+def test_the_child_of_a_fork_closes_for_itself_whoever_waits_in_its_parent(name, variant):
+    """A thread of the parent's that is inside at the fork is not in the child."""
+
+    def put_and_close() -> None:
+        ring.put(b"x")
+        ring.close()
+        with Ring.attach(name) as again:
+            again.put(b"y")
+
+    with make(name, CAPACITY, variant) as ring:
+        found: list[bytes] = []
+        waiting = threading.Thread(target=lambda: found.extend([ring.get(), ring.get()]))
+        waiting.start()
+        time.sleep(0.05)
+        assert Child(put_and_close).wait() == 0
+        waiting.join()
+        assert found == [b"x", b"y"]
 
 
 # What only mpsc has: a record that was begun and is not finished

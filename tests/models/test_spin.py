@@ -22,7 +22,7 @@ SPIN, GCC = shutil.which("spin"), shutil.which("gcc")
 
 WITHOUT = [
     (r"\bstore_release\(", "store("),
-    (r"\bload_acquire\(", "load("),
+    (r"\b(early_)?load_acquire\(", "load("),
     (r"\bfull_barrier\(\);", "skip;"),
     (r"\b(late_)?try_cmpxchg\(", r"relaxed_\1try_cmpxchg("),
 ]

@@ -10,6 +10,7 @@ import errno
 import fcntl
 import mmap
 import os
+import select
 import signal
 import struct
 import sys
@@ -107,7 +108,8 @@ FUNCTION = struct.Struct("II64s64s")
 CREATE = struct.Struct("64sQII")
 ATTACH = struct.Struct("64sII")
 NAME = struct.Struct("64s")
-INFO = struct.Struct("QQQ64sIIIIIIIIiiII")
+INFO = struct.Struct("QQQ64sIIIIIIIIiiIIQII")
+MAKE = struct.Struct("64sQQIIIiQ")
 BIND = struct.Struct("iI")
 INFO_FIELDS = [
     "id",
@@ -126,7 +128,13 @@ INFO_FIELDS = [
     "semid",
     "bind_flags",
     "key",
+    "address",
+    "kind",
+    "huge_pages",
 ]
+
+PAGES, MEMFD, SYSV, CONTIGUOUS, RESERVED = range(5)
+HUGE, DMA32 = 1, 2
 
 
 def _io(direction, number, size):
@@ -141,6 +149,7 @@ IOC_UNLINK = _io(1, 0x44, NAME.size)
 IOC_INFO = _io(2, 0x45, INFO.size)
 IOC_LIST = _io(3, 0x46, INFO.size)
 IOC_BIND = _io(1, 0x47, BIND.size)
+IOC_MAKE = _io(1, 0x58, MAKE.size)
 
 
 def _info(raw):
@@ -175,6 +184,10 @@ class Handle:
     def create(self, name, size, mode=0o600, flags=0):
         raw = name if isinstance(name, bytes) else name.encode()
         self.ioctl(IOC_CREATE, CREATE.pack(raw, size, mode, flags))
+        return self
+
+    def make(self, name, size, kind, source=0, *, mode=0o600, flags=0, address=0, guard=0):
+        self.ioctl(IOC_MAKE, MAKE.pack(name.encode(), size, address, mode, kind, flags, source, guard))
         return self
 
     def attach(self, name, access=READ | WRITE, flags=0):
@@ -223,6 +236,7 @@ class Handle:
 RING_MAGIC = 0x47525353
 CONTROL = 4096
 ABI_VERSION = 2
+TWO_OWNERS, BAD_CURSORS = 2, 4  # states of a ring
 RECORD = struct.Struct("IIQQQ")
 AT_EPOCH, AT_OWNER_KIND, AT_OWNER_PID, AT_OWNER_TID, AT_OWNER_START, AT_DEATHS = 64, 68, 72, 76, 80, 88
 AT_HEAD, AT_TAIL, AT_NEED_DATA, AT_NEED_SPACE, AT_STATE = 128, 136, 144, 148, 152
@@ -307,7 +321,7 @@ class Ring:
 
     def give(self, hint=None, undo=True):
         if self.get32(AT_EPOCH) != self.epoch:
-            self.set32(AT_STATE, 1)
+            self.set32(AT_STATE, TWO_OWNERS)
         struct.pack_into("II", self.memory, AT_OWNER_KIND, 0, 0)
         self.set32(AT_EPOCH, self.epoch + 1)
         mutex = (MUTEX, 1, SEM_UNDO if undo else 0)
@@ -502,8 +516,9 @@ class Child:
         """In the child: say something to the parent."""
         os.write(Child._tell, text.encode())
 
-    def told(self):
-        """In the parent: wait until the child says something."""
+    def told(self, timeout=None):
+        """In the parent: wait until the child says something; for so many seconds, or until it ends."""
+        assert select.select([self._told], [], [], timeout)[0], f"for {timeout} s the child has said nothing"
         text = os.read(self._told, 1 << 16).decode()
         assert text, "the child ended and said nothing"
         return text

@@ -10,6 +10,30 @@ import pytest
 collect_ignore_glob = [] if os.environ.get("SEMSHARE_VM") else ["test_*.py"]
 
 
+#: The files that take longest, so dealt out that two halves take as long as each other.
+LONGEST = [
+    f"test_{subject}.py"
+    for subject in (
+        *("rings_as_on_the_host", "exec"),
+        *("entry_points", "namespaces"),
+        *("demo", "fail_nth"),
+        *("kernel_ring_variants", "bug_shapes"),
+    )
+]
+
+
+def pytest_collection_modifyitems(config, items):
+    """Of the files every other one only, if this is the first or the second half (vm/test-all)."""
+    part, parts = map(int, os.environ.get("SEMSHARE_PART", "1/1").split("/"))
+    files = sorted(
+        {item.path for item in items},
+        key=lambda path: (LONGEST.index(path.name) if path.name in LONGEST else len(LONGEST), path),
+    )
+    ours = set(files[part - 1 :: parts])
+    config.hook.pytest_deselected(items=[item for item in items if item.path not in ours])
+    items[:] = [item for item in items if item.path in ours]
+
+
 @pytest.fixture
 def no_sets_left():
     """Each test removes what it made, whatever became of the test.

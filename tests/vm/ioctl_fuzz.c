@@ -38,9 +38,13 @@
 
 #include <semshare/abi.h>
 #include <semshare/bench_test.h>
+#include <semshare/channel_test.h>
 #include <semshare/core/key.h>
 #include <semshare/core/variants.h>
 #include <semshare/demo.h>
+#include <semshare/notify_test.h>
+#include <semshare/paged.h>
+#include <semshare/parameters_test.h>
 #include <semshare/ring_test.h>
 #include <semshare/route.h>
 
@@ -52,6 +56,7 @@
 #define NAMES		4
 #define SETS		4
 #define MAX_SIZE	16384		/* of an argument, in pages: the last byte at a page's end */
+#define CHANNEL_BYTES	65536UL
 #define AREA_BYTES	(SEMSHARE_RING_CONTROL_SIZE + SEMSHARE_RING_MIN_CAPACITY + PAGE)
 
 #define ARRAY_SIZE(array) (sizeof(array) / sizeof((array)[0]))
@@ -186,7 +191,7 @@ static void no_kernel_address(const char *whose, const unsigned char *after,
 
 /* ------------------------------------------------------------------ things */
 
-static int areas[2] = { -1, -1 };	/* handles: with a ring, without */
+static int areas[3] = { -1, -1, -1 };	/* handles: with a ring; without; with space for a channel */
 static int sets[SETS];
 static const unsigned short sizes_of_sets[SETS] = { 3, 1, 20, 300 };
 
@@ -221,9 +226,10 @@ static void make_areas(void)
 	void *area;
 	int i;
 
-	for (i = 0; i < 2; i++) {
+	for (i = 0; i < 3; i++) {
 		areas[i] = open(SEMSHARE_DEVICE, O_RDWR | O_CLOEXEC);
 		name_it(create.name, 100 + i);
+		create.size = i == 2 ? CHANNEL_BYTES : AREA_BYTES;
 		if (areas[i] < 0 || ioctl(areas[i], SEMSHARE_IOC_CREATE, &create))
 			fail("an area: %s", strerror(errno));
 	}
@@ -244,7 +250,7 @@ static void make_areas(void)
 /* ---------------------------------------------------------------- arguments */
 
 enum kind {
-	END, NUMBER, NAME, SMALL, MODE, SEMID, AREA, ZERO, CONTEXT,
+	END, NUMBER, NAME, TEXT, SMALL, MODE, SEMID, AREA, CHANNEL, DEPTH, ZERO, CONTEXT,
 	BOOLEAN, POINTER, TIMEOUT, KEY, NSEMS, GETFLAGS, CMD, FUNCTION, WHERE, SPACE_OF, OPERATION, SHORTLY, THREADS,
 };
 
@@ -281,6 +287,18 @@ static const struct command area_commands[] = {
 	{ COMMAND(SEMSHARE_IOC_LIST), { FIELD(semshare_area_info, id, SMALL) } },
 	{ COMMAND(SEMSHARE_IOC_BIND), {
 		FIELD(semshare_area_bind, semid, SEMID), FIELD(semshare_area_bind, flags, BOOLEAN) } },
+	{ COMMAND(SEMSHARE_IOC_NOTIFY), {
+		FIELD(semshare_notify_request, events, SMALL),
+		FIELD(semshare_notify_request, reserved, ZERO) } },
+	{ COMMAND(SEMSHARE_IOC_EVENTFD), {
+		FIELD(semshare_eventfd, fd, AREA), FIELD(semshare_eventfd, events, SMALL),
+		FIELD(semshare_eventfd, direction, BOOLEAN), FIELD(semshare_eventfd, reserved, ZERO) } },
+	{ COMMAND(SEMSHARE_IOC_MAKE), {
+		FIELD(semshare_area_make, name, NAME), FIELD(semshare_area_make, size, SPACE_OF),
+		FIELD(semshare_area_make, address, ZERO), FIELD(semshare_area_make, mode, MODE),
+		FIELD(semshare_area_make, kind, OPERATION), FIELD(semshare_area_make, flags, BOOLEAN),
+		FIELD(semshare_area_make, source, AREA),
+		FIELD(semshare_area_make, guard, WHERE) } },
 	{ 0 },
 };
 
@@ -295,6 +313,9 @@ static const struct command demo_commands[] = {
 		FIELD(semshare_demo_start, counter_offset, WHERE) } },
 	{ COMMAND(SEMSHARE_DEMO_IOC_STOP), { { END, 0, 0 } } },
 	{ COMMAND(SEMSHARE_DEMO_IOC_STATUS), { FIELD(semshare_demo_status, index, SMALL) } },
+	{ COMMAND(SEMSHARE_DEMO_IOC_DECLARE), {
+		FIELD(semshare_demo_declare, name, NAME), FIELD(semshare_demo_declare, payload_max, SMALL),
+		FIELD(semshare_demo_declare, mode, MODE) } },
 	{ 0 },
 };
 
@@ -340,11 +361,12 @@ static const struct command ring_test_commands[] = {
 	{ COMMAND(SEMSHARE_RING_TEST_IOC_OPEN), {
 		FIELD(semshare_ring_test_open, area_fd, AREA), FIELD(semshare_ring_test_open, flags, BOOLEAN),
 		FIELD(semshare_ring_test_open, capacity, NUMBER), FIELD(semshare_ring_test_open, mode, MODE),
-		FIELD(semshare_ring_test_open, policy, ZERO), FIELD(semshare_ring_test_open, context, ZERO) } },
+		FIELD(semshare_ring_test_open, policy, ZERO), FIELD(semshare_ring_test_open, context, ZERO),
+		FIELD(semshare_ring_test_open, variant, SMALL), FIELD(semshare_ring_test_open, max_payload, ZERO) } },
 	{ COMMAND(SEMSHARE_RING_TEST_IOC_CALL), {
 		FIELD(semshare_ring_test_call, operation, OPERATION),
 		FIELD(semshare_ring_test_call, count, SMALL),
-		FIELD(semshare_ring_test_call, context, ZERO), FIELD(semshare_ring_test_call, reserved, ZERO),
+		FIELD(semshare_ring_test_call, context, ZERO), FIELD(semshare_ring_test_call, cpu, ZERO),
 		FIELD(semshare_ring_test_call, timeout_ms, SHORTLY),
 		FIELD(semshare_ring_test_call, size, SMALL),
 		FIELD(semshare_ring_test_call, sizes, SMALL),
@@ -356,6 +378,79 @@ static const struct command bench_commands[] = {
 	{ COMMAND(SEMSHARE_BENCH_IOC_RUN), {
 		FIELD(semshare_bench_run, kind, SMALL), FIELD(semshare_bench_run, semid, SEMID),
 		FIELD(semshare_bench_run, pairs, NUMBER), FIELD(semshare_bench_run, reserved, ZERO) } },
+	{ COMMAND(SEMSHARE_BENCH_IOC_PUT), {
+		FIELD(semshare_bench_records, area_fd, AREA), FIELD(semshare_bench_records, count, SMALL) } },
+	{ 0 },
+};
+
+static const struct command channel_test_commands[] = {
+	{ COMMAND(SEMSHARE_CHANNEL_TEST_IOC_OPEN), {
+		FIELD(semshare_channel_test_open, area_fd, CHANNEL),
+		FIELD(semshare_channel_test_open, role, OPERATION),
+		FIELD(semshare_channel_test_open, depth, DEPTH),
+		FIELD(semshare_channel_test_open, max_payload, OPERATION),
+		FIELD(semshare_channel_test_open, mode, MODE),
+		FIELD(semshare_channel_test_open, reserved, ZERO) } },
+	{ COMMAND(SEMSHARE_CHANNEL_TEST_IOC_CALL), {
+		FIELD(semshare_channel_test_call, opcode, OPERATION),
+		FIELD(semshare_channel_test_call, size, SMALL),
+		FIELD(semshare_channel_test_call, timeout_ms, SHORTLY) } },
+	{ COMMAND(SEMSHARE_CHANNEL_TEST_IOC_STOP), {
+		FIELD(semshare_channel_test_call, opcode, OPERATION),
+		FIELD(semshare_channel_test_call, size, SMALL),
+		FIELD(semshare_channel_test_call, timeout_ms, SHORTLY) } },
+	{ COMMAND(SEMSHARE_CHANNEL_TEST_IOC_FLOOD), {
+		FIELD(semshare_channel_test_flood, opcode, OPERATION),
+		FIELD(semshare_channel_test_flood, count, SMALL),
+		FIELD(semshare_channel_test_flood, cancel_every, SMALL),
+		FIELD(semshare_channel_test_flood, preempt_off, BOOLEAN),
+		FIELD(semshare_channel_test_flood, timeout_ms, SHORTLY) } },
+	{ COMMAND(SEMSHARE_CHANNEL_TEST_IOC_STATE), { { END, 0, 0 } } },
+	{ 0 },
+};
+
+static const struct command parameters_test_commands[] = {
+	{ COMMAND(SEMSHARE_PARAMETERS_TEST_IOC_CREATE), {
+		FIELD(semshare_parameters_test_create, name, NAME),
+		FIELD(semshare_parameters_test_create, parameters, SMALL),
+		FIELD(semshare_parameters_test_create, states, SMALL),
+		FIELD(semshare_parameters_test_create, mode, MODE),
+		FIELD(semshare_parameters_test_create, reserved, ZERO),
+		FIELD(semshare_parameters_test_create, entries[0].name, TEXT),
+		FIELD(semshare_parameters_test_create, entries[0].type, BOOLEAN),
+		FIELD(semshare_parameters_test_create, entries[0].group, BOOLEAN),
+		FIELD(semshare_parameters_test_create, entries[0].minimum, BOOLEAN),
+		FIELD(semshare_parameters_test_create, entries[0].maximum, SMALL),
+		FIELD(semshare_parameters_test_create, entries[0].initial, BOOLEAN) } },
+	{ COMMAND(SEMSHARE_PARAMETERS_TEST_IOC_CALL), {
+		FIELD(semshare_parameters_test_call, operation, OPERATION),
+		FIELD(semshare_parameters_test_call, index, SMALL),
+		FIELD(semshare_parameters_test_call, bits, NUMBER) } },
+	{ COMMAND(SEMSHARE_PARAMETERS_TEST_IOC_READERS), {
+		FIELD(semshare_parameters_test_readers, threads, THREADS),
+		FIELD(semshare_parameters_test_readers, reserved, ZERO) } },
+	{ 0 },
+};
+
+static const struct command notify_test_commands[] = {
+	{ COMMAND(SEMSHARE_NOTIFY_TEST_IOC_START), {
+		FIELD(semshare_notify_test_start, what, OPERATION), FIELD(semshare_notify_test_start, fd, AREA),
+		FIELD(semshare_notify_test_start, count, SMALL),
+		FIELD(semshare_notify_test_start, number, SMALL),
+		FIELD(semshare_notify_test_start, pause_us, SMALL),
+		FIELD(semshare_notify_test_start, reserved, ZERO) } },
+	{ COMMAND(SEMSHARE_NOTIFY_TEST_IOC_STATE), { { END, 0, 0 } } },
+	{ 0 },
+};
+
+static const struct command paged_commands[] = {
+	{ COMMAND(SEMSHARE_PAGED_IOC_START), {
+		FIELD(semshare_paged_start, area_fd, AREA), FIELD(semshare_paged_start, payload, SMALL),
+		FIELD(semshare_paged_start, count, SMALL), FIELD(semshare_paged_start, period_ns, NUMBER),
+		FIELD(semshare_paged_start, unfinished, SMALL),
+		FIELD(semshare_paged_start, reserved, ZERO) } },
+	{ COMMAND(SEMSHARE_PAGED_IOC_STOP), { { END, 0, 0 } } },
+	{ COMMAND(SEMSHARE_PAGED_IOC_STATUS), { { END, 0, 0 } } },
 	{ 0 },
 };
 
@@ -371,6 +466,10 @@ static const struct device {
 	{ "test", SEMSHARE_TEST_DEVICE, test_commands, true },
 	{ "ring-test", "/dev/semshare-ring-test", ring_test_commands, false },
 	{ "bench", SEMSHARE_BENCH_DEVICE, bench_commands, false },
+	{ "channel-test", "/dev/semshare-channel-test", channel_test_commands, false },
+	{ "parameters-test", "/dev/semshare-parameters-test", parameters_test_commands, false },
+	{ "notify-test", "/dev/semshare-notify-test", notify_test_commands, false },
+	{ "paged", SEMSHARE_PAGED_DEVICE, paged_commands, true },
 };
 
 /* Operations, a timeout, or room for an answer, somewhere in @memory: its address. */
@@ -430,6 +529,11 @@ static unsigned long long make_field(const struct field *field, const struct mem
 		return one_in(6) ? interesting() : (unsigned long long)sets[below(SETS)];
 	case AREA:
 		return one_in(6) ? interesting() : (unsigned long long)areas[one_in(8)];
+	case CHANNEL:
+		return one_in(6) ? interesting() : (unsigned long long)areas[one_in(8) ? below(2) : 2U];
+	case DEPTH:
+		/* Now and then it is made, and mostly it is there. */
+		return one_in(8) ? interesting() : 4 * below(2);
 	case KEY:
 		return below(4);
 	case NSEMS:
@@ -462,6 +566,10 @@ static void make_argument(unsigned char *at, const struct command *command, cons
 	/* What only comes out must come out whole: what was there before may not matter, nor survive. */
 	memset(at, one_in(2) ? PATTERN : 0, size);
 	for (field = command->fields; field->kind; field++) {
+		if (field->kind == TEXT) {
+			snprintf((char *)at + field->offset, field->size, "p%u", below(3));
+			continue;
+		}
 		if (field->kind == NAME) {
 			name_it((char *)at + field->offset, below(NAMES));
 			continue;
@@ -513,6 +621,24 @@ static void tame_bench_run(struct semshare_bench_run *run)
 {
 	if (run->pairs <= 1000000)
 		run->pairs %= 200;
+}
+
+/*
+ * A flood is not over before each of its commands is: it is to be a short one, and
+ * so is a kernel thread's that puts records.
+ */
+static void tame_numbers(unsigned int number, unsigned char *at)
+{
+	struct semshare_channel_test_flood *flood = (void *)at;
+	struct semshare_notify_test_start *start = (void *)at;
+
+	if (number == SEMSHARE_CHANNEL_TEST_IOC_FLOOD) {
+		flood->count %= 200;
+		flood->timeout_ms %= 20;
+	} else if (number == SEMSHARE_NOTIFY_TEST_IOC_START) {
+		start->count %= 1000;
+		start->pause_us %= 1000;
+	}
 }
 
 /* -------------------------------------------------------------------- calls */
@@ -599,8 +725,10 @@ static void call_and_check(const struct device *device, int fd, const struct com
 	make_argument(at, command, inner);
 	if (device->commands == test_commands && command->number == SEMSHARE_TEST_IOC_CALL)
 		tame_test_call((struct semshare_test_call *)at, inner);
-	if (device->commands == bench_commands)
+	if (device->commands == bench_commands && command->number == SEMSHARE_BENCH_IOC_RUN)
 		tame_bench_run((struct semshare_bench_run *)at);
+	if (device->commands == channel_test_commands || device->commands == notify_test_commands)
+		tame_numbers(command->number, at);
 	memcpy(before, whole, MAX_SIZE);
 	memcpy(inner_before, inner->writable, MAX_SIZE);
 
@@ -653,6 +781,7 @@ static void call_nowhere(const struct device *device, int fd, const struct comma
 	result = call(fd, command->number, address);
 	/* That may come before the look at the argument. */
 	if (result != -1 || (!readable && errno != EFAULT && errno != EBADFD && errno != EINTR && errno != ENOENT &&
+			     errno != EBUSY &&
 			     !(as_32_bit && !device->for_32_bit && errno == ENOTTY)))
 		fail("%s at %#lx: answers %d, errno %d", command->name, address, result, errno);
 }

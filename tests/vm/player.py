@@ -7,8 +7,9 @@ import struct
 import subprocess
 import time
 
+from compiler import compile_c
+
 HERE = pathlib.Path(__file__).resolve().parent
-UAPI = HERE.parent.parent / "kmod_semshare/include/uapi"
 SOURCES = [HERE / name for name in ("sem_player.c", "sem_steps.c", "sem_worker.c")]
 
 PLAIN = 1  # root only, and no bad pointers but NULL
@@ -20,10 +21,7 @@ _LENGTH = struct.Struct("=I")
 
 def compile_player(folder):
     """The program, in that folder: static, because it forks a lot."""
-    program = folder / "sem_player"
-    command = ["gcc", "-O1", "-Wall", "-Wextra", "-Werror", "-static", f"-I{UAPI}", "-o", program]
-    subprocess.run([*command, *SOURCES], check=True)
-    return program
+    return compile_c(folder / "sem_player", SOURCES, "-O1", "-static")
 
 
 class Players:

@@ -3,15 +3,19 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
 import subprocess
+from contextlib import ExitStack
 
+import abi
 import kernel
 import pytest
 from abi import insmod, loaded
 
+from semshare import Ring
 from semshare.area import list_areas
 from semshare.semaphore_set import all_sets
 
@@ -116,3 +120,18 @@ def started() -> subprocess.Popen:
     )
     assert kernel.eventually(lambda: len(kernel.threads("semshare_demo/")) == 2, 120)
     return process
+
+
+def test_there_are_only_so_many_kernel_threads():
+    """No limit of a process's counts them. One that is done is counted until it is stopped."""
+    most, at_once = 1024, 64
+    with Ring.create("many", 1 << 18, backend="module") as ring, ExitStack() as stack:
+        demos = [stack.enter_context(abi.Demo()) for _ in range(most // at_once + 1)]
+        last = demos.pop()
+        for demo in demos:
+            demo.start(ring.area.fileno(), abi.RECORDS, at_once, count=1)
+        with pytest.raises(OSError) as refused:
+            last.start(ring.area.fileno(), abi.RECORDS, at_once, count=1)
+        assert refused.value.errno == errno.ENOSPC
+        demos[0].stop()
+        last.start(ring.area.fileno(), abi.RECORDS, at_once, count=1)

@@ -60,7 +60,7 @@ def test_an_interrupted_p_has_not_been_done_and_one_that_was_done_says_so(route)
         taken = interrupted = 0
         with a_rain_of_signals():
             while taken < 100:
-                result = route.semtimedop(semid, [(0, -1)], 5)
+                result = route.semtimedop(semid, [(0, -1)], 60)
                 assert result in (0, -errno.EINTR), kernel.name_of(result)
                 taken += result == 0
                 interrupted += result != 0
@@ -79,8 +79,9 @@ class Giver:
         self._thread = threading.Thread(target=self._give)
 
     def _give(self):
-        while not self._end.wait(0.01):  # rarer than the signals, so that these find somebody waiting
-            if system.semctl(self._semid, 0, GETVAL) < 1000:
+        # Rarer than the signals, and never two, so that these find somebody waiting, however slow that one is.
+        while not self._end.wait(0.01):
+            if system.semctl(self._semid, 0, GETVAL) == 0:
                 assert system.semop(self._semid, [(0, 1)]) == 0
                 self.given += 1
 

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 
 import pytest
+from compiler import compile_c
 from effort import EFFORT
 
 SECONDS = max(5, round(60 * EFFORT / 2))  # for each context: a minute in all
@@ -20,9 +21,7 @@ CALLS = ("semget", "semtimedop", "semctl")
 def without_undo(tmp_path_factory):
     """A library that takes SEM_UNDO from the stressor's operations, which a kernel thread refuses."""
     library = tmp_path_factory.mktemp("stress") / "without_undo.so"
-    command = ["gcc", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", library, HERE / "without_undo.c"]
-    subprocess.run(command, check=True)
-    return library
+    return compile_c(library, HERE / "without_undo.c", "-O1", "-shared", "-fPIC")
 
 
 def run(context, report, **environment):

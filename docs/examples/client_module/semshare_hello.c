@@ -7,6 +7,8 @@
  *	shell:    insmod semshare_hello.ko area=hello
  *	python3:  print(ring.get(timeout=1))
  */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
 #include <linux/err.h>
 #include <linux/module.h>
 #include <semshare/kapi.h>
@@ -44,6 +46,9 @@ static int __init hello_init(void)
 	if (!err) {
 		err = put(buffer);
 		semshare_area_put(buffer);
+	} else {
+		/* Of -ENOENT insmod says that a symbol is unknown. */
+		pr_err("area %s: %pe\n", area, buffer);
 	}
 	semshare_ipc_ns_put(ns);
 	return err;

@@ -327,6 +327,50 @@ static void ring_check_refuses(void)
 	ring_free(&ring);
 }
 
+static void ring_says_what_broke(void)
+{
+	struct semshare_ring_control control = { .state = SEMSHARE_RING_OK };
+	__u32 state, other;
+
+	/* The first who finds something is believed. */
+	semshare_ring_tell_broken(&control, SEMSHARE_RING_BAD_MUTEX);
+	CHECK(control.state == SEMSHARE_RING_BAD_MUTEX);
+	semshare_ring_tell_broken(&control, SEMSHARE_RING_BAD_CURSORS);
+	CHECK(control.state == SEMSHARE_RING_BAD_MUTEX);
+	/* Each has words of its own, and so has what nobody knows. */
+	for (state = 0; state < SEMSHARE_RING_STATES; state++)
+		for (other = 0; other < state; other++)
+			CHECK(strcmp(semshare_ring_state_text(state), semshare_ring_state_text(other)));
+	CHECK(!strcmp(semshare_ring_state_text(77), semshare_ring_state_text(SEMSHARE_RING_BROKEN)));
+}
+
+static void ring_is_ready_by_its_cursors(void)
+{
+	const __u32 data = SEMSHARE_EVENT_DATA, space = SEMSHARE_EVENT_SPACE;
+	/* Also where the numbers come round. */
+	const __u64 starts[] = { 0, 4096, -(__u64)1024 };
+	size_t i;
+
+	for (i = 0; i < sizeof(starts) / sizeof(starts[0]); i++) {
+		__u64 head = starts[i], tail;
+
+		tail = head;
+		CHECK(semshare_ring_ready_between(&head, &tail, SMALL) == space);
+		tail = head + 32;
+		CHECK(semshare_ring_ready_between(&head, &tail, SMALL) == (data | space));
+		tail = head + SMALL / 2;
+		CHECK(semshare_ring_ready_between(&head, &tail, SMALL) == (data | space));
+		tail = head + SMALL / 2 + 32;
+		CHECK(semshare_ring_ready_between(&head, &tail, SMALL) == data);
+		tail = head + SMALL;
+		CHECK(semshare_ring_ready_between(&head, &tail, SMALL) == data);
+		tail = head + SMALL + 32;
+		CHECK(semshare_ring_ready_between(&head, &tail, SMALL) == SEMSHARE_EVENT_BROKEN);
+		tail = head - 32;
+		CHECK(semshare_ring_ready_between(&head, &tail, SMALL) == SEMSHARE_EVENT_BROKEN);
+	}
+}
+
 static void ring_cursors(void)
 {
 	struct ring ring = ring_make(SMALL);
@@ -671,6 +715,8 @@ static const struct test_case tests[] = {
 	TEST(ring_sizes),
 	TEST(ring_format_refuses),
 	TEST(ring_check_refuses),
+	TEST(ring_says_what_broke),
+	TEST(ring_is_ready_by_its_cursors),
 	TEST(ring_cursors),
 	TEST(ring_wraps_at_each_offset),
 	TEST(ring_copies_at_each_offset),

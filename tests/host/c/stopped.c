@@ -139,6 +139,41 @@ static void before_the_head(void)
 	go_on(3, 20);
 }
 
+/* Many positions that are to be passed over, one after the other: no call goes on for as long as there are some. */
+static void more_than_one_call_passes_over(void)
+{
+	enum { MANY = 1024 };
+	static unsigned char slots[MANY * SLOT_SIZE] __attribute__((aligned(64)));
+	struct semshare_mpsc many = {
+		.words = &words, .slots = slots, .mask = MANY - 1, .slot_size = SLOT_SIZE,
+	};
+	struct semshare_mpsc_reservation reservation;
+	struct semshare_record record;
+	unsigned int calls = 0;
+	const void *payload;
+	__u64 at;
+
+	semshare_mpsc_format(&many);
+	for (at = 0; at < MANY - 1; at++)
+		semshare_mpsc_slot(&many, at)->state =
+			semshare_slot_state(at, SEMSHARE_SLOT_QUARANTINED);
+	while (semshare_mpsc_reserve(&many, &nobody, &reservation)) {
+		CHECK(++calls < MANY);
+		CHECK(words.tail <= calls * (SEMSHARE_MPSC_STEPS + 1));
+	}
+	CHECK(calls >= MANY / (SEMSHARE_MPSC_STEPS + 1));
+	CHECK(reservation.position == MANY - 1);
+	CHECK(!semshare_mpsc_commit(&reservation, 0, 0, 0));
+	for (calls = 0; semshare_mpsc_peek(&many, &record, &payload) == -EAGAIN; calls++) {
+		CHECK(many.cursor == (calls + 1) * SEMSHARE_MPSC_STEPS);
+		semshare_mpsc_consume(&many);
+	}
+	CHECK(calls == MANY / SEMSHARE_MPSC_STEPS - 1);
+	CHECK(record.position == MANY - 1);
+	semshare_mpsc_read(&many);
+	semshare_mpsc_consume(&many);
+}
+
 /* A state that nobody can have written. */
 static void a_lie(void)
 {
@@ -153,6 +188,7 @@ static const struct test_case tests[] = {
 	TEST(before_the_claim_of_another_s),
 	TEST(before_the_claim_of_what_is_in_use),
 	TEST(before_the_head),
+	TEST(more_than_one_call_passes_over),
 	TEST(a_lie),
 };
 

@@ -9,6 +9,10 @@
  * before, until it has read the new value.  An acquire reads the newest, and after it, or a full barrier, nothing is read
  * that was loaded before it.
  *
+ * An acquire that is early (early_load_acquire; a model that has one defines EARLY_ACQUIRES) may itself have been made
+ * before the load in front of it.  It then reads what the word was before, and after it nothing is read that is older than
+ * that.  What it knows of accesses is left out: it is for words that nobody needs that of.
+ *
  * A load that is late (load_late) is made when its value is used, or by the next barrier: that is how a load is passed by
  * a store behind it.
  *
@@ -42,7 +46,26 @@ byte loop;		/* for loops inside d_step */
 #define HAS_STORED(p, x)	((stored[p] & BIT(x)) != 0)
 #define IN_MEMORY(p)		(stored[p] == 0)
 
+#ifdef EARLY_ACQUIRES
+byte since[L];		/* words that were changed since this one was */
+byte since_was[L];	/* and since it became what it was before */
+#define AGE(x)									\
+	loop = 0;								\
+	do									\
+	:: loop < L ->								\
+		since[loop] = since[loop] | BIT(x);				\
+		since_was[loop] = since_was[loop] | BIT(x);			\
+		loop++								\
+	:: else -> break							\
+	od;									\
+	since_was[x] = since[x];						\
+	since[x] = 0;
+#else
+#define AGE(x)
+#endif
+
 #define CHANGE(p, x, value, known)						\
+	AGE(x)									\
 	was[x] = mem[x];							\
 	mem[x] = value; mem_knows[x] = known;					\
 	loop = 0;								\
@@ -83,6 +106,14 @@ inline load_acquire(to, x)
 	if
 	:: d_step { HAS_STORED(me, x) -> to = buffer[AT(me, x)] }
 	:: d_step { !HAS_STORED(me, x) -> to = mem[x]; knows[me] = knows[me] | mem_knows[x]; early[me] = 0 }
+	fi
+}
+
+inline early_load_acquire(to, x)
+{
+	if
+	:: load_acquire(to, x)
+	:: d_step { !HAS_STORED(me, x) && (early[me] & BIT(x)) -> to = was[x]; early[me] = early[me] & since_was[x] }
 	fi
 }
 

@@ -25,9 +25,11 @@
  *
  *	            producer p            consumer
  *	FREE(p) ---------------> COMMITTED(p) ------> FREE(p + slots)
- *	   |                                             ^
- *	   | consumer                                    | producer p + slots
- *	   v          producer p, late or dead           |
+ *	   |   |                                         ^
+ *	   |   | producer p, cancelling                  | producer p + slots
+ *	   |   '--------------------------------.        |
+ *	   | consumer                           v        |
+ *	   v      producer p, late or dead               |
  *	ABANDONED(p) --------------------------> RELEASED(p)
  *	   |                                             ^
  *	   | producer, or consumer, of p + slots         | producer p, late or dead
@@ -54,7 +56,8 @@
  *	   STORE record				B  LOAD.acquire state
  *	A  CMPXCHG state: FREE, COMMITTED	   LOAD record
  *
- *	late, or by who knows that it is dead:	gives it up:
+ *	late, or cancelling, or by who knows
+ *	that it is dead:			gives it up:
  *	   STORE record				J  LOAD.acquire owner_pid
  *	E  CMPXCHG state: …, RELEASED		   LOAD owner_start, owner_ns
  *						   STORE writer
@@ -64,7 +67,7 @@
  *
  *	A with B	the record is complete
  *	C with D	it is copied, its slot says FREE
- *	E with F	a late producer writes no more
+ *	E with F	who did not commit writes no more
  *	G with H	sequence numbers grow with positions: drops are no fewer
  *	I with J	the owner's words are of one owner
  *	K with L	and not of the one before
@@ -75,8 +78,10 @@
  * of no consequence; that each change of state is one cmpxchg is.
  *
  * Every word may be written by a hostile party.  Nothing here leaves the slots
- * for that, nor goes round more often than there are slots, or SEMSHARE_MPSC_TRIES;
- * what makes no sense is -EPROTO.
+ * for that; what makes no sense is -EPROTO.  Who passes over positions, which may
+ * be as many as there are slots, stops after SEMSHARE_MPSC_STEPS of them, as interrupts
+ * may be off: to the caller the ring is full, or empty, for now, and the next call
+ * goes on from there.
  */
 #ifndef SEMSHARE_CORE_MPSC_H
 #define SEMSHARE_CORE_MPSC_H
@@ -86,12 +91,6 @@
 #define SEMSHARE_SLOT_STATE_BITS	3
 #define SEMSHARE_SLOT_STATE_MASK	(((__u64)1 << SEMSHARE_SLOT_STATE_BITS) - 1)
 
-/*
- * A cmpxchg that fails so often in a row has no rivals but somebody who does
- * nothing else than store that word: interrupts must not wait for that one.
- */
-#define SEMSHARE_MPSC_TRIES	1000
-
 enum semshare_slot_state {
 	SEMSHARE_SLOT_FREE		= 0,
 	SEMSHARE_SLOT_COMMITTED		= 1,
@@ -99,6 +98,15 @@ enum semshare_slot_state {
 	SEMSHARE_SLOT_QUARANTINED	= 3,
 	SEMSHARE_SLOT_RELEASED		= 4,
 };
+
+/* Between honest parties a slot's state changes less often than that while one looks at it. */
+#define SEMSHARE_SLOT_TRIES	16
+/* Nor is one the last to change the tail, or a counter, so often in a row. */
+#define SEMSHARE_MPSC_TRIES	1024
+/* Positions that one call passes over. */
+#define SEMSHARE_MPSC_STEPS	64
+/* Nor does an honest consumer give up so many positions in a row of one producer. */
+#define SEMSHARE_MPSC_LATE	8
 
 /* Whoever reserves a slot: what is needed to find out later whether it is dead. */
 struct semshare_mpsc_owner {
@@ -114,10 +122,12 @@ struct semshare_mpsc_owner {
  * @mask: how many slots, a power of two, less one
  * @head: the consumer's own: positions before it are given back
  * @cursor: the consumer's own: positions before it are read, or given up
+ * @passed: the consumer's own: positions that it passed over since @head moved last
  * @busy: the consumer's own: the position that it waits for, plus one
  * @busy_since: since when
  * @slot_size: bytes of a slot, a multiple of 64
  * @is_dead: the consumer's: whether the owner of a slot is known to be dead; NULL: nobody knows
+ * @ns: the consumer's: the only pid namespace for whose numbers @is_dead is asked; 0: any
  */
 struct semshare_mpsc {
 	struct semshare_mpsc_words *words;
@@ -125,10 +135,12 @@ struct semshare_mpsc {
 	__u64 mask;
 	__u64 head;
 	__u64 cursor;
+	__u64 passed;
 	__u64 busy;
 	__u64 busy_since;
 	__u32 slot_size;
 	int (*is_dead)(const struct semshare_mpsc_owner *owner);
+	__u32 ns;
 };
 
 /* A slot that its producer has reserved. */
@@ -182,9 +194,9 @@ static inline void semshare_mpsc_format(const struct semshare_mpsc *ring)
 static inline int semshare_slot_release(struct semshare_slot *slot, __u64 position)
 {
 	__u64 state = semshare_load(&slot->state);
-	int tries;
+	unsigned int tries;
 
-	for (tries = 0; tries < SEMSHARE_MPSC_TRIES; tries++) {
+	for (tries = 0; tries < SEMSHARE_SLOT_TRIES; tries++) {
 		__u64 at = semshare_slot_position(state);
 
 		switch (state & SEMSHARE_SLOT_STATE_MASK) {
@@ -214,20 +226,21 @@ static inline int semshare_slot_release(struct semshare_slot *slot, __u64 positi
 static inline int semshare_mpsc_claim(struct semshare_slot *slot, __u64 position, __u64 mask)
 {
 	enum semshare_slot_state next;
-	int tries;
+	unsigned int tries;
 
-	for (tries = 0; tries < SEMSHARE_MPSC_TRIES; tries++) {
+	for (tries = 0; tries < SEMSHARE_SLOT_TRIES; tries++) {
 		/* F, with E of one who wrote too late. */
 		__u64 state = semshare_load_acquire(&slot->state);
 		__u64 at = semshare_slot_position(state);
 
+		/* First, and with one comparison, what it nearly always is. */
+		if (state == semshare_slot_state(position, SEMSHARE_SLOT_FREE))
+			return 0;
 		if ((at - position) & mask)
 			return -EPROTO;
 		next = SEMSHARE_SLOT_QUARANTINED;
 		switch (state & SEMSHARE_SLOT_STATE_MASK) {
 		case SEMSHARE_SLOT_FREE:
-			if (at == position)
-				return 0;
 			break;
 		case SEMSHARE_SLOT_ABANDONED:
 			if (at == position) {
@@ -276,7 +289,7 @@ static inline int semshare_mpsc_claim(struct semshare_slot *slot, __u64 position
 		if (semshare_try_cmpxchg(&slot->state, &state, semshare_slot_state(position, next)))
 			return next == SEMSHARE_SLOT_FREE ? 0 : -EAGAIN;
 	}
-	return -EAGAIN;
+	return -EPROTO;
 }
 
 /**
@@ -286,22 +299,21 @@ static inline int semshare_mpsc_claim(struct semshare_slot *slot, __u64 position
  * @reservation: out
  *
  * Context: any, in the kernel NMI included.
- * Return: 0; -EAGAIN: there is none, or SEMSHARE_MPSC_TRIES were in vain; -EPROTO.
+ * Return: 0; -EAGAIN: there is none; -EPROTO.
  */
-static inline int semshare_mpsc_reserve(const struct semshare_mpsc *ring,
-					const struct semshare_mpsc_owner *owner,
-					struct semshare_mpsc_reservation *reservation)
+static __always_inline int
+semshare_mpsc_reserve(const struct semshare_mpsc *ring, const struct semshare_mpsc_owner *owner,
+		      struct semshare_mpsc_reservation *reservation)
 {
 	struct semshare_mpsc_words *words = ring->words;
 	/* H, with G of who reserved the position before. */
 	__u64 tail = semshare_load_acquire(&words->tail);
-	struct semshare_slot *slot;
 	__u64 drops, used;
-	int error, tries;
+	unsigned int passed = 0, tries = 0;
+	struct semshare_slot *slot;
+	int error;
 
-	for (tries = 0;; tries++) {
-		if (tries == SEMSHARE_MPSC_TRIES)
-			return -EAGAIN;
+	for (;;) {
 		/* After the tail, see the sequence below. */
 		drops = semshare_load(&words->drops);
 		/* D, with C of the consumer that gave the slot back. */
@@ -310,7 +322,7 @@ static inline int semshare_mpsc_reserve(const struct semshare_mpsc *ring,
 			__u64 again = semshare_load_acquire(&words->tail);	/* H */
 
 			/* The head has overtaken the tail that we had read. */
-			if (again != tail) {
+			if (again != tail && passed++ < SEMSHARE_MPSC_STEPS) {
 				tail = again;
 				continue;
 			}
@@ -318,6 +330,9 @@ static inline int semshare_mpsc_reserve(const struct semshare_mpsc *ring,
 		}
 		/* G, with H of who reserves the next. */
 		if (!semshare_try_cmpxchg(&words->tail, &tail, tail + 1)) {
+			/* Others may go round the ring for ever: not so this one. */
+			if (tries++ > SEMSHARE_MPSC_TRIES)
+				return -EAGAIN;
 			/* H once more: what a cmpxchg that fails has read orders nothing. */
 			tail = semshare_load_acquire(&words->tail);
 			continue;
@@ -326,7 +341,7 @@ static inline int semshare_mpsc_reserve(const struct semshare_mpsc *ring,
 		error = semshare_mpsc_claim(slot, tail, ring->mask);
 		if (!error)
 			break;
-		if (error != -EAGAIN)
+		if (error != -EAGAIN || passed++ >= SEMSHARE_MPSC_STEPS)
 			return error;
 		tail = semshare_load_acquire(&words->tail);	/* H */
 	}
@@ -354,11 +369,11 @@ static inline int semshare_mpsc_reserve(const struct semshare_mpsc *ring,
 static inline void semshare_mpsc_drop(const struct semshare_mpsc *ring)
 {
 	__u64 drops = semshare_load(&ring->words->drops);
-	int tries;
+	unsigned int tries;
 
 	for (tries = 0; tries < SEMSHARE_MPSC_TRIES; tries++)
 		if (semshare_try_cmpxchg(&ring->words->drops, &drops, drops + 1))
-			break;
+			return;
 }
 
 /* Where the payload goes: semshare_mpsc_max_payload() bytes. */
@@ -399,6 +414,35 @@ static inline int semshare_mpsc_commit(const struct semshare_mpsc_reservation *r
 }
 
 /**
+ * semshare_mpsc_cancel - give a reservation up
+ * @ring: the ring
+ * @reservation: of semshare_mpsc_reserve(); its slot is not ours any more
+ *
+ * The consumer passes over its position, and it leaves a gap in the sequence.
+ *
+ * Context: any.
+ */
+static inline void semshare_mpsc_cancel(const struct semshare_mpsc *ring,
+					const struct semshare_mpsc_reservation *reservation)
+{
+	__u64 *cancelled = &ring->words->cancelled, count = semshare_load(cancelled);
+	__u64 state = semshare_slot_state(reservation->position, SEMSHARE_SLOT_FREE);
+	unsigned int tries;
+
+	/* E, with F of the next one. */
+	if (!semshare_try_cmpxchg(&reservation->slot->state, &state,
+				  semshare_slot_state(reservation->position,
+						      SEMSHARE_SLOT_RELEASED))) {
+		/* The consumer has given it up before us, and counted it. */
+		(void)semshare_slot_release(reservation->slot, reservation->position);
+		return;
+	}
+	for (tries = 0; tries < SEMSHARE_MPSC_TRIES; tries++)
+		if (semshare_try_cmpxchg(cancelled, &count, count + 1))
+			return;
+}
+
+/**
  * semshare_mpsc_begin - become the consumer
  * @ring: with all but @head and @cursor
  *
@@ -422,8 +466,16 @@ static inline void semshare_mpsc_begin(struct semshare_mpsc *ring)
 		/* Else it is one that was given up, and behind it there may be more. */
 	}
 	ring->cursor = ring->head;
+	ring->passed = 0;
 	/* C. */
 	semshare_store_release(&ring->words->head, ring->head);
+}
+
+static inline int semshare_mpsc_is_dead(const struct semshare_mpsc *ring,
+					const struct semshare_mpsc_owner *owner)
+{
+	return owner->pid && ring->is_dead && (!ring->ns || owner->ns == ring->ns) &&
+	       ring->is_dead(owner);
 }
 
 /* Let a slot go that was given up, if its producer is known to be dead. */
@@ -431,19 +483,21 @@ static inline void semshare_mpsc_bury(const struct semshare_mpsc *ring, struct s
 {
 	__u64 state = semshare_load(&slot->state);
 	struct semshare_mpsc_owner owner;
-	int tries;
+	unsigned int tries;
 
+	if ((state & SEMSHARE_SLOT_STATE_MASK) == SEMSHARE_SLOT_RELEASED)
+		return;
 	owner.pid = semshare_load_acquire(&slot->owner_pid);	/* J */
 	owner.start = semshare_load(&slot->owner_start);
 	owner.ns = semshare_load(&slot->owner_ns);
-	if (!owner.pid || !ring->is_dead || !ring->is_dead(&owner))
+	if (!semshare_mpsc_is_dead(ring, &owner))
 		return;
 	/*
 	 * Only the consumer comes here, and who is dead writes no more: the
 	 * words are still those of the owner.  That it is dead the kernel has told
 	 * after all that it did, and C passes that on: this cmpxchg orders nothing.
 	 */
-	for (tries = 0; tries < SEMSHARE_MPSC_TRIES; tries++) {
+	for (tries = 0; tries < SEMSHARE_SLOT_TRIES; tries++) {
 		if ((state & SEMSHARE_SLOT_STATE_MASK) != SEMSHARE_SLOT_ABANDONED &&
 		    (state & SEMSHARE_SLOT_STATE_MASK) != SEMSHARE_SLOT_QUARANTINED)
 			break;
@@ -460,32 +514,32 @@ static inline void semshare_mpsc_bury(const struct semshare_mpsc *ring, struct s
  * @record: out: a copy of its head, checked
  * @payload: out: where its payload lies; copy it, then semshare_mpsc_read()
  *
- * Passes over positions that were given up.
+ * Passes over positions that were given up, so many that semshare_mpsc_consume() is
+ * due.
  *
- * Return: 0; -EAGAIN: the ring is empty; -EBUSY: the oldest is reserved, and not
- * committed yet; -EPROTO.
+ * Return: 0; -EAGAIN: the ring is empty, or that many were passed over; -EBUSY: the
+ * oldest is reserved, and not committed yet; -EPROTO.
  */
 static inline int semshare_mpsc_peek(struct semshare_mpsc *ring, struct semshare_record *record,
 				     const void **payload)
 {
-	__u64 passed;
-
-	for (passed = 0; passed <= ring->mask && ring->cursor - ring->head <= ring->mask;
-	     passed++) {
+	while (ring->cursor - ring->head <= ring->mask) {
 		struct semshare_slot *slot = semshare_mpsc_slot(ring, ring->cursor);
 		__u64 state = semshare_load_acquire(&slot->state);	/* B, with A */
 		__u64 at = semshare_slot_position(state);
 
-		switch (state & SEMSHARE_SLOT_STATE_MASK) {
-		case SEMSHARE_SLOT_COMMITTED:
-			if (at != ring->cursor)
-				return -EPROTO;
+		/* First, and with one comparison, what it nearly always is. */
+		if (state == semshare_slot_state(ring->cursor, SEMSHARE_SLOT_COMMITTED)) {
 			semshare_copy(record, &slot->record, sizeof(*record));
 			if (record->position != ring->cursor ||
 			    record->size > semshare_mpsc_max_payload(ring))
 				return -EPROTO;
 			*payload = slot + 1;
 			return 0;
+		}
+		switch (state & SEMSHARE_SLOT_STATE_MASK) {
+		case SEMSHARE_SLOT_COMMITTED:
+			return -EPROTO;
 		case SEMSHARE_SLOT_FREE:
 			if (at != ring->cursor)
 				return -EPROTO;
@@ -498,11 +552,56 @@ static inline int semshare_mpsc_peek(struct semshare_mpsc *ring, struct semshare
 			/* Given up: the state stays, the next lap sees to it. */
 			semshare_mpsc_bury(ring, slot);
 			ring->cursor++;
+			if (++ring->passed >= SEMSHARE_MPSC_STEPS)
+				return -EAGAIN;
 			continue;
 		}
 		return semshare_load(&ring->words->tail) == ring->cursor ? -EAGAIN : -EBUSY;
 	}
 	return -EAGAIN;
+}
+
+/* Positions that one looks at from outside. */
+#define SEMSHARE_MPSC_AHEAD	16
+
+/**
+ * semshare_mpsc_is_worth_a_look - may the consumer find something to do?
+ * @ring: the ring, to one who is no party of it
+ *
+ * A position that is reserved, with nothing committed behind it, is nothing yet: who
+ * has reserved it rings when it commits, and if it dies nothing is lost by that.  But
+ * where all are reserved it is the consumer's looks that give them up.
+ *
+ * Return: 1: a record is there, words make no sense, or it is too far to tell; 0: no.
+ */
+static inline int semshare_mpsc_is_worth_a_look(const struct semshare_mpsc *ring)
+{
+	__u64 at = semshare_load_acquire(&ring->words->head);
+	__u64 tail = semshare_load_acquire(&ring->words->tail);
+	__u64 end = at + (ring->mask < SEMSHARE_MPSC_AHEAD ? ring->mask + 1 : SEMSHARE_MPSC_AHEAD);
+
+	for (; at != end; at++) {
+		__u64 state, position;
+
+		if (at == tail)
+			return 0;
+		state = semshare_load_acquire(&semshare_mpsc_slot(ring, at)->state);
+		position = semshare_slot_position(state);
+		switch (state & SEMSHARE_SLOT_STATE_MASK) {
+		case SEMSHARE_SLOT_FREE:
+			/* Being written; or taken, and given back since we have read the head. */
+			if (position != at && position != at + ring->mask + 1)
+				return 1;
+			break;
+		case SEMSHARE_SLOT_ABANDONED:
+		case SEMSHARE_SLOT_QUARANTINED:
+		case SEMSHARE_SLOT_RELEASED:
+			break;
+		default:
+			return 1;
+		}
+	}
+	return 1;
 }
 
 /* The record that semshare_mpsc_peek() has shown is copied. Its slot is the consumer's still. */
@@ -528,6 +627,7 @@ static inline void semshare_mpsc_consume(struct semshare_mpsc *ring)
 		semshare_store(&slot->state, semshare_slot_state(ring->head + ring->mask + 1,
 								 SEMSHARE_SLOT_FREE));
 	}
+	ring->passed = 0;
 	/* C, with D of who takes these slots next. */
 	semshare_store_release(&ring->words->head, ring->head);
 }
@@ -546,10 +646,10 @@ static inline int semshare_mpsc_abandon(struct semshare_mpsc *ring)
 	struct semshare_slot *slot = semshare_mpsc_slot(ring, ring->cursor);
 	__u64 state = semshare_load(&slot->state);
 	enum semshare_slot_state next;
-	int tries = 0;
+	unsigned int tries = 0;
 
 	do {
-		if (tries++ == SEMSHARE_MPSC_TRIES)
+		if (tries++ > SEMSHARE_SLOT_TRIES)
 			return 0;
 		if (semshare_slot_position(state) >= ring->cursor &&
 		    state != semshare_slot_state(ring->cursor, SEMSHARE_SLOT_FREE))
@@ -598,7 +698,7 @@ static inline int semshare_mpsc_busy(struct semshare_mpsc *ring, __u64 now)
 		owner.pid = semshare_load_acquire(&slot->owner_pid);	/* J */
 		owner.start = semshare_load(&slot->owner_start);
 		owner.ns = semshare_load(&slot->owner_ns);
-		if (!owner.pid || !ring->is_dead || !ring->is_dead(&owner))
+		if (!semshare_mpsc_is_dead(ring, &owner))
 			return 0;
 	}
 	(void)semshare_mpsc_abandon(ring);

@@ -11,8 +11,8 @@
 #include <linux/atomic.h>
 #include <linux/compiler.h>
 #include <linux/errno.h>
+#include <linux/ktime.h>
 #include <linux/string.h>
-#include <linux/timekeeping.h>
 #include <linux/types.h>
 #include <asm/barrier.h>
 
@@ -41,7 +41,20 @@
 #define semshare_store_release(p, v)	__atomic_store_n((p), (v), __ATOMIC_RELEASE)
 #define semshare_try_cmpxchg(p, old, new) \
 	__atomic_compare_exchange_n((p), (old), (new), 0, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)
+#ifndef __SANITIZE_THREAD__
 #define semshare_full_barrier()		__atomic_thread_fence(__ATOMIC_SEQ_CST)
+#else
+/*
+ * ThreadSanitizer follows no fences.  In their place all of them change one word, which
+ * it does follow: what is before one is before what is behind each that comes later.
+ */
+static inline void semshare_full_barrier(void)
+{
+	static __u64 word;
+
+	(void)__atomic_fetch_add(&word, 1, __ATOMIC_SEQ_CST);
+}
+#endif
 
 static inline __u64 semshare_now(void)
 {
@@ -63,6 +76,32 @@ static inline void semshare_before_kill(void)
 }
 
 /*
+ * The bytes of records, which may be overwritten while they are copied if the policy is
+ * that: who has copied them finds out, and drops the copy.  To the language it is a race
+ * all the same.  So that ThreadSanitizer does not report it, a test program in which it
+ * happens defines SEMSHARE_RACING_COPIES: there these are atomic accesses without order.
+ */
+#ifndef SEMSHARE_RACING_COPIES
+
+#define semshare_plain_store(p, v)		(*(p) = (v))
+#define semshare_plain_copy(to, from, size)	memcpy((to), (from), (size))
+
+#else
+
+#define semshare_plain_store(p, v)		semshare_store((p), (v))
+
+static inline void semshare_plain_copy(void *to, const void *from, size_t size)
+{
+	unsigned char *at = (unsigned char *)to;
+	const unsigned char *left = (const unsigned char *)from;
+
+	for (; size; size--, at++, left++)
+		semshare_store(at, semshare_load(left));
+}
+
+#endif
+
+/*
  * Memory that another party may write at the same time (a hostile user, or
  * anybody when the demo runs unlocked) is copied once and only the copy is
  * looked at.  A plain memcpy is enough: a torn copy is caught by the checks
@@ -70,7 +109,31 @@ static inline void semshare_before_kill(void)
  */
 static inline void semshare_copy(void *to, const void *from, size_t size)
 {
-	memcpy(to, from, size);
+	semshare_plain_copy(to, from, size);
+	__asm__ __volatile__("" : : : "memory");
+}
+
+/* Longer payloads are for memcpy(), which knows best what is fast for many bytes. */
+#define SEMSHARE_COPY_SHORT	256
+
+/*
+ * Copy a payload.  Most are short: what memcpy() does to find out how to copy, or
+ * a string instruction to begin, then costs more than the copy.
+ */
+static __always_inline void semshare_copy_payload(void *to, const void *from, size_t size)
+{
+	unsigned char *at = (unsigned char *)to;
+	const unsigned char *left = (const unsigned char *)from;
+
+	if (size <= SEMSHARE_COPY_SHORT) {
+		for (; size >= 64; size -= 64, at += 64, left += 64)
+			semshare_plain_copy(at, left, 64);
+		for (; size >= 8; size -= 8, at += 8, left += 8)
+			semshare_plain_copy(at, left, 8);
+	}
+	if (size)
+		semshare_plain_copy(at, left, size);
+	/* As in semshare_copy(). */
 	__asm__ __volatile__("" : : : "memory");
 }
 

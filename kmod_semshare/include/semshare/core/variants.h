@@ -1,88 +1,16 @@
 /* SPDX-License-Identifier: (GPL-2.0 OR MIT) */
 /*
- * The variants of the ring, behind one interface.  A variant is an algorithm in
+ * The variants of the ring, behind one interface (semshare/core/port.h).  A variant is
  * a file of its own, and an entry in semshare_ring_variants[] here; module and
  * package take it from there.
  */
 #ifndef SEMSHARE_CORE_VARIANTS_H
 #define SEMSHARE_CORE_VARIANTS_H
 
-#include <semshare/core/mpsc.h>
-#include <semshare/core/spsc.h>
-#include <semshare/core/sysv.h>
-
-struct semshare_ring_variant;
-
-/**
- * struct semshare_ring_port - a ring as one party uses it
- * @view: the ring
- * @variant: its variant
- * @sysv: the cursors of one pass, while this party owns the lock
- * @spsc: its own side, or both
- * @mpsc: as a producer, as the consumer, or as both
- * @self: who this party is, should it be killed over a record
- * @is_dead: whether somebody else is known to be dead, or NULL
- */
-struct semshare_ring_port {
-	struct semshare_ring_view view;
-	const struct semshare_ring_variant *variant;
-	union {
-		struct semshare_sysv_cursors sysv;
-		struct {
-			struct semshare_spsc put, get;
-		} spsc;
-		struct semshare_mpsc mpsc;
-	};
-	struct semshare_mpsc_owner self;
-	int (*is_dead)(const struct semshare_mpsc_owner *owner);
-};
-
-/* Of which sides there can be only one, who has taken SEMSHARE_SEM_PRODUCER or _CONSUMER. */
-#define SEMSHARE_ROLE_PRODUCER	0x1u
-#define SEMSHARE_ROLE_CONSUMER	0x2u
-
-/**
- * struct semshare_ring_variant - the operations of a variant
- * @name: as users know it
- * @number: enum semshare_ring_variants
- * @nsems: semaphores of its set
- * @locked: a pass is made by the owner of SEMSHARE_SEM_MUTEX, and begins with @begin
- * @roles: SEMSHARE_ROLE_*; having taken one a party begins with @begin
- * @policies: a bit for each enum semshare_ring_policy that it can
- * @max_payload: the longest payload, 0 if there can be no such ring; NULL: a quarter
- *	of the ring
- * @format: fill a new ring's records in, or NULL
- * @open: fill in what this party keeps of the geometry, or NULL
- * @begin: load the cursors.  0 or -EPROTO
- * @put: as semshare_sysv_put_all()
- * @peek: look at the oldest record that was not read.  0, -EAGAIN, -EPROTO
- * @read: copy its payload, and go on to the next
- * @consume: give back the space of those that were read
- * @other: the word by which the other side's progress can be seen
- * @used: bytes that records take; a look from outside
- *
- * Context: in the kernel, any that the variant allows; nothing here sleeps.
- */
-struct semshare_ring_variant {
-	const char *name;
-	__u32 number;
-	__u32 nsems;
-	int locked;
-	__u32 roles;
-	__u32 policies;
-	__u32 (*max_payload)(const struct semshare_ring_params *params);
-	void (*format)(struct semshare_ring_port *port);
-	void (*open)(struct semshare_ring_port *port);
-	int (*begin)(struct semshare_ring_port *port, int put);
-	int (*put)(struct semshare_ring_port *port, const struct semshare_ring_entry *entries,
-		   size_t count, __u64 time_ns, size_t *done);
-	int (*peek)(struct semshare_ring_port *port, struct semshare_record *record);
-	void (*read)(struct semshare_ring_port *port, const struct semshare_record *record,
-		     void *payload);
-	void (*consume)(struct semshare_ring_port *port, __u64 records);
-	const __u64 *(*other)(const struct semshare_ring_view *view, int put);
-	__u64 (*used)(const struct semshare_ring_view *view);
-};
+#include <semshare/core/lanes.h>
+#include <semshare/core/paged.h>
+#include <semshare/core/port.h>
+#include <semshare/core/robust.h>
 
 /* sysv */
 
@@ -105,10 +33,11 @@ static inline int semshare_ring_sysv_peek(struct semshare_ring_port *port,
 	return semshare_sysv_peek(&port->view, &port->sysv, record);
 }
 
-static inline void semshare_ring_sysv_read(struct semshare_ring_port *port,
-					   const struct semshare_record *record, void *payload)
+static inline int semshare_ring_sysv_read(struct semshare_ring_port *port,
+					  const struct semshare_record *record, void *payload)
 {
 	semshare_sysv_read(&port->view, &port->sysv, record, payload);
+	return 0;
 }
 
 static inline void semshare_ring_sysv_consume(struct semshare_ring_port *port, __u64 records)
@@ -116,15 +45,36 @@ static inline void semshare_ring_sysv_consume(struct semshare_ring_port *port, _
 	semshare_sysv_consume(&port->view, &port->sysv, records);
 }
 
-static inline const __u64 *semshare_ring_sysv_other(const struct semshare_ring_view *view, int put)
+static inline __u64 semshare_ring_sysv_other(const struct semshare_ring_port *port, int put)
 {
-	return put ? &view->control->head : &view->control->tail;
+	struct semshare_ring_control *control = port->view.control;
+	const __u64 *word = put ? &control->head : &control->tail;
+
+	return semshare_load_acquire(word);
 }
 
-static inline __u64 semshare_ring_sysv_used(const struct semshare_ring_view *view)
-{
-	return semshare_load(&view->control->tail) - semshare_load(&view->control->head);
-}
+/* robust: the same, in another lock */
+
+static const struct semshare_ring_variant semshare_ring_robust = {
+	.name = "robust",
+	.number = SEMSHARE_RING_ROBUST,
+	.user_only = 1,
+	.policies = 1u << SEMSHARE_RING_WAIT | 1u << SEMSHARE_RING_REFUSE |
+		    1u << SEMSHARE_RING_OVERWRITE,
+#ifndef __KERNEL__
+	.format = semshare_robust_format,
+	.begin = semshare_ring_sysv_begin,
+	.enter = semshare_robust_enter,
+	.leave = semshare_robust_leave,
+	.put = semshare_ring_sysv_put,
+	.peek = semshare_ring_sysv_peek,
+	.read = semshare_ring_sysv_read,
+	.consume = semshare_ring_sysv_consume,
+	.other = semshare_ring_sysv_other,
+	.sleep = semshare_robust_sleep,
+	.wake = semshare_robust_wake,
+#endif
+};
 
 /* spsc */
 
@@ -141,6 +91,7 @@ static inline int semshare_ring_spsc_begin(struct semshare_ring_port *port, int 
 	side->words = semshare_ring_spsc_words(&port->view);
 	side->data = port->view.data;
 	side->capacity = port->view.capacity;
+	side->overwrite = port->view.policy == SEMSHARE_RING_OVERWRITE;
 	return put ? semshare_spsc_begin_put(side) : semshare_spsc_begin_get(side);
 }
 
@@ -148,30 +99,8 @@ static inline int semshare_ring_spsc_put(struct semshare_ring_port *port,
 					 const struct semshare_ring_entry *entries, size_t count,
 					 __u64 time_ns, size_t *done)
 {
-	struct semshare_spsc *side = &port->spsc.put;
-	struct semshare_record *record;
-	int err = 0;
-	size_t n;
-
-	for (n = 0; n < count; n++) {
-		record = semshare_spsc_reserve(side, entries[n].size, &err);
-		if (!record)
-			break;
-		memcpy(record + 1, entries[n].payload, entries[n].size);
-		semshare_spsc_write(side, record, entries[n].size, entries[n].type, time_ns);
-	}
-	if (n)
-		semshare_spsc_publish(side);
-	*done = n;
-	if (err == -EAGAIN && port->view.policy == SEMSHARE_RING_REFUSE) {
-		__u64 *drops = &port->view.control->drops[SEMSHARE_DROP_REFUSED];
-
-		semshare_store(drops, semshare_load(drops) + (count - n));
-		for (; n < count; n++)
-			semshare_spsc_drop(side);
-		err = -ENOBUFS;
-	}
-	return err;
+	return semshare_spsc_put_all(&port->spsc.put, port->view.policy, entries, count, time_ns,
+				     done);
 }
 
 static inline int semshare_ring_spsc_peek(struct semshare_ring_port *port,
@@ -182,14 +111,46 @@ static inline int semshare_ring_spsc_peek(struct semshare_ring_port *port,
 	return semshare_spsc_peek(&port->spsc.get, record, &err) ? 0 : err;
 }
 
-static inline void semshare_ring_spsc_read(struct semshare_ring_port *port,
-					   const struct semshare_record *record, void *payload)
+/* Nothing is there for the consumer before it is published, so there is nothing to cancel. */
+static inline int semshare_ring_spsc_reserve(struct semshare_ring_port *port, __u64 size,
+					     struct semshare_ring_place *place)
+{
+	return semshare_spsc_reserve_payload(&port->spsc.put, port->view.policy, size,
+					     &place->payload);
+}
+
+static inline int semshare_ring_spsc_commit(struct semshare_ring_port *port,
+					    const struct semshare_ring_place *place,
+					    __u32 size, __u32 type, __u64 time_ns)
+{
+	semshare_spsc_commit(&port->spsc.put, place->payload, size, type, time_ns);
+	return 0;
+}
+
+static inline const void *semshare_ring_spsc_payload(const struct semshare_ring_port *port)
+{
+	const struct semshare_spsc *side = &port->spsc.get;
+
+	return side->data + (side->cursor & (side->capacity - 1)) + sizeof(struct semshare_record);
+}
+
+static inline int semshare_ring_spsc_read(struct semshare_ring_port *port,
+					  const struct semshare_record *record, void *payload)
 {
 	struct semshare_spsc *side = &port->spsc.get;
 
-	semshare_copy(payload, side->data + (side->cursor & (side->capacity - 1)) + sizeof(*record),
-		      record->size);
+	if (payload)
+		semshare_copy_payload(payload, semshare_ring_spsc_payload(port), record->size);
+	if (side->overwrite)
+		return semshare_spsc_take(side, record);
 	semshare_spsc_read(side, record);
+	return 0;
+}
+
+static inline int semshare_ring_spsc_take(struct semshare_ring_port *port,
+					  struct semshare_ring_batch *batch)
+{
+	return semshare_ring_take(port, batch, semshare_ring_spsc_peek, semshare_ring_spsc_read);
 }
 
 static inline void semshare_ring_spsc_consume(struct semshare_ring_port *port, __u64 records)
@@ -198,18 +159,40 @@ static inline void semshare_ring_spsc_consume(struct semshare_ring_port *port, _
 	semshare_spsc_consume(&port->spsc.get);
 }
 
-static inline const __u64 *semshare_ring_spsc_other(const struct semshare_ring_view *view, int put)
+static inline __u64 semshare_ring_spsc_other(const struct semshare_ring_port *port, int put)
 {
-	struct semshare_spsc_words *words = semshare_ring_spsc_words(view);
+	struct semshare_spsc_words *words = semshare_ring_spsc_words(&port->view);
+	const __u64 *word = put ? &words->head : &words->tail;
 
-	return put ? &words->head : &words->tail;
+	return semshare_load_acquire(word);
 }
 
 static inline __u64 semshare_ring_spsc_used(const struct semshare_ring_view *view)
 {
-	struct semshare_spsc_words *words = semshare_ring_spsc_words(view);
+	const struct semshare_spsc_words *words = semshare_ring_spsc_words(view);
 
 	return semshare_load(&words->tail) - semshare_load(&words->head);
+}
+
+static inline __u32 semshare_ring_spsc_ready(const struct semshare_ring_port *port, __u32 lane)
+{
+	const struct semshare_spsc_words *words = semshare_ring_spsc_words(&port->view);
+
+	(void)lane;
+	return semshare_ring_ready_between(&words->head, &words->tail, port->view.capacity);
+}
+
+static inline void semshare_ring_spsc_look(const struct semshare_ring_view *view,
+					   struct semshare_ring_counts *counts)
+{
+	const struct semshare_spsc_words *words = semshare_ring_spsc_words(view);
+	__u64 refused = semshare_load(&words->refused);
+
+	counts->head = semshare_load(&words->head);
+	counts->tail = semshare_load(&words->tail);
+	counts->puts = semshare_load(&words->sequence) - refused;
+	counts->drops[SEMSHARE_DROP_REFUSED] = refused;
+	counts->drops[SEMSHARE_DROP_OVERWRITTEN] = semshare_load(&words->overwritten);
 }
 
 /* mpsc */
@@ -241,6 +224,7 @@ static inline void semshare_ring_mpsc_open(struct semshare_ring_port *port)
 	ring->mask = slots - 1;
 	ring->busy = 0;
 	ring->is_dead = port->is_dead;
+	ring->ns = port->ns;
 }
 
 static inline void semshare_ring_mpsc_format(struct semshare_ring_port *port)
@@ -252,6 +236,7 @@ static inline void semshare_ring_mpsc_format(struct semshare_ring_port *port)
 static inline int semshare_ring_mpsc_begin(struct semshare_ring_port *port, int put)
 {
 	port->mpsc.is_dead = port->is_dead;
+	port->mpsc.ns = port->ns;
 	if (!put)
 		semshare_mpsc_begin(&port->mpsc);
 	return 0;
@@ -263,10 +248,11 @@ static inline int semshare_ring_mpsc_put(struct semshare_ring_port *port,
 {
 	struct semshare_mpsc *ring = &port->mpsc;
 	struct semshare_mpsc_reservation reservation;
-	int err = 0;
+	int err = 0, late;
 	size_t n;
 
 	for (n = 0; n < count && !err; n++) {
+		late = 0;
 		if (entries[n].size > port->view.max_payload) {
 			err = -EMSGSIZE;
 			break;
@@ -275,12 +261,14 @@ static inline int semshare_ring_mpsc_put(struct semshare_ring_port *port,
 			err = semshare_mpsc_reserve(ring, &port->self, &reservation);
 			if (err)
 				break;
-			memcpy(semshare_mpsc_payload(&reservation), entries[n].payload,
-			       entries[n].size);
+			semshare_copy_payload(semshare_mpsc_payload(&reservation),
+					      entries[n].payload, entries[n].size);
 			err = semshare_mpsc_commit(&reservation, entries[n].size, entries[n].type,
 						   time_ns);
-			/* Stopped in between, for so long that the consumer went on: once more. */
-		} while (err == -ESTALE);
+			/* Stopped in between, for so long that the consumer went on. */
+		} while (err == -ESTALE && ++late < SEMSHARE_MPSC_LATE);
+		if (err == -ESTALE)
+			err = -EAGAIN;
 		if (err == -EAGAIN && port->view.policy == SEMSHARE_RING_REFUSE) {
 			semshare_mpsc_drop(ring);
 			err = -ENOBUFS;
@@ -296,8 +284,8 @@ static inline int semshare_ring_mpsc_put(struct semshare_ring_port *port,
 	return err;
 }
 
-static inline int semshare_ring_mpsc_peek(struct semshare_ring_port *port,
-					  struct semshare_record *record)
+static __always_inline int semshare_ring_mpsc_peek(struct semshare_ring_port *port,
+						   struct semshare_record *record)
 {
 	const void *payload;
 	int err;
@@ -305,16 +293,61 @@ static inline int semshare_ring_mpsc_peek(struct semshare_ring_port *port,
 	do {
 		err = semshare_mpsc_peek(&port->mpsc, record, &payload);
 	} while (err == -EBUSY && semshare_mpsc_busy(&port->mpsc, semshare_now()));
+	/* Also what was given up takes space, though nobody reads it. */
+	if (err && err != -EPROTO && port->mpsc.head != port->mpsc.cursor)
+		semshare_mpsc_consume(&port->mpsc);
 	return err == -EBUSY ? -EAGAIN : err;
 }
 
-static inline void semshare_ring_mpsc_read(struct semshare_ring_port *port,
-					   const struct semshare_record *record, void *payload)
+static inline int semshare_ring_mpsc_reserve(struct semshare_ring_port *port, __u64 size,
+					     struct semshare_ring_place *place)
 {
-	const struct semshare_slot *slot = semshare_mpsc_slot(&port->mpsc, port->mpsc.cursor);
+	int err;
 
-	semshare_copy(payload, slot + 1, record->size);
+	if (size > port->view.max_payload)
+		return -EMSGSIZE;
+	err = semshare_mpsc_reserve(&port->mpsc, &port->self, &place->mpsc);
+	if (!err) {
+		place->payload = semshare_mpsc_payload(&place->mpsc);
+	} else if (err == -EAGAIN && port->view.policy == SEMSHARE_RING_REFUSE) {
+		semshare_mpsc_drop(&port->mpsc);
+		err = -ENOBUFS;
+	}
+	return err;
+}
+
+static inline int semshare_ring_mpsc_commit(struct semshare_ring_port *port,
+					    const struct semshare_ring_place *place,
+					    __u32 size, __u32 type, __u64 time_ns)
+{
+	(void)port;
+	return semshare_mpsc_commit(&place->mpsc, size, type, time_ns);
+}
+
+static inline void semshare_ring_mpsc_cancel(struct semshare_ring_port *port,
+					     const struct semshare_ring_place *place)
+{
+	semshare_mpsc_cancel(&port->mpsc, &place->mpsc);
+}
+
+static inline const void *semshare_ring_mpsc_payload(const struct semshare_ring_port *port)
+{
+	return semshare_mpsc_slot(&port->mpsc, port->mpsc.cursor) + 1;
+}
+
+static inline int semshare_ring_mpsc_read(struct semshare_ring_port *port,
+					  const struct semshare_record *record, void *payload)
+{
+	if (payload)
+		semshare_copy_payload(payload, semshare_ring_mpsc_payload(port), record->size);
 	semshare_mpsc_read(&port->mpsc);
+	return 0;
+}
+
+static inline int semshare_ring_mpsc_take(struct semshare_ring_port *port,
+					  struct semshare_ring_batch *batch)
+{
+	return semshare_ring_take(port, batch, semshare_ring_mpsc_peek, semshare_ring_mpsc_read);
 }
 
 static inline void semshare_ring_mpsc_consume(struct semshare_ring_port *port, __u64 records)
@@ -323,78 +356,131 @@ static inline void semshare_ring_mpsc_consume(struct semshare_ring_port *port, _
 	semshare_mpsc_consume(&port->mpsc);
 }
 
-static inline const __u64 *semshare_ring_mpsc_other(const struct semshare_ring_view *view, int put)
+static inline __u64 semshare_ring_mpsc_other(const struct semshare_ring_port *port, int put)
 {
-	struct semshare_mpsc_words *words = semshare_ring_mpsc_words(view);
+	struct semshare_mpsc_words *words = semshare_ring_mpsc_words(&port->view);
+	const __u64 *word = put ? &words->head : &words->tail;
 
-	return put ? &words->head : &words->tail;
+	return semshare_load_acquire(word) * port->mpsc.slot_size;
 }
 
 static inline __u64 semshare_ring_mpsc_used(const struct semshare_ring_view *view)
 {
-	struct semshare_mpsc_words *words = semshare_ring_mpsc_words(view);
+	const struct semshare_mpsc_words *words = semshare_ring_mpsc_words(view);
 
 	return (semshare_load(&words->tail) - semshare_load(&words->head)) *
 	       (view->max_payload + sizeof(struct semshare_slot));
 }
 
-/* Ends with one that has no name. */
-static const struct semshare_ring_variant semshare_ring_variants[] = {
-	{
-		.name = "sysv",
-		.number = SEMSHARE_RING_SYSV,
-		.nsems = SEMSHARE_RING_NSEMS,
-		.locked = 1,
-		.policies = 1u << SEMSHARE_RING_WAIT | 1u << SEMSHARE_RING_REFUSE |
-			    1u << SEMSHARE_RING_OVERWRITE,
-		.begin = semshare_ring_sysv_begin,
-		.put = semshare_ring_sysv_put,
-		.peek = semshare_ring_sysv_peek,
-		.read = semshare_ring_sysv_read,
-		.consume = semshare_ring_sysv_consume,
-		.other = semshare_ring_sysv_other,
-		.used = semshare_ring_sysv_used,
-	}, {
-		.name = "spsc",
-		.number = SEMSHARE_RING_SPSC,
-		.nsems = SEMSHARE_RING_ROLE_NSEMS,
-		.roles = SEMSHARE_ROLE_PRODUCER | SEMSHARE_ROLE_CONSUMER,
-		.policies = 1u << SEMSHARE_RING_WAIT | 1u << SEMSHARE_RING_REFUSE,
-		.begin = semshare_ring_spsc_begin,
-		.put = semshare_ring_spsc_put,
-		.peek = semshare_ring_spsc_peek,
-		.read = semshare_ring_spsc_read,
-		.consume = semshare_ring_spsc_consume,
-		.other = semshare_ring_spsc_other,
-		.used = semshare_ring_spsc_used,
-	}, {
-		.name = "mpsc",
-		.number = SEMSHARE_RING_MPSC,
-		.nsems = SEMSHARE_RING_ROLE_NSEMS,
-		.roles = SEMSHARE_ROLE_CONSUMER,
-		.policies = 1u << SEMSHARE_RING_WAIT | 1u << SEMSHARE_RING_REFUSE,
-		.max_payload = semshare_ring_mpsc_max_payload,
-		.format = semshare_ring_mpsc_format,
-		.open = semshare_ring_mpsc_open,
-		.begin = semshare_ring_mpsc_begin,
-		.put = semshare_ring_mpsc_put,
-		.peek = semshare_ring_mpsc_peek,
-		.read = semshare_ring_mpsc_read,
-		.consume = semshare_ring_mpsc_consume,
-		.other = semshare_ring_mpsc_other,
-		.used = semshare_ring_mpsc_used,
-	},
-	{ .name = NULL }
+static inline __u32 semshare_ring_mpsc_ready(const struct semshare_ring_port *port, __u32 lane)
+{
+	const struct semshare_mpsc *ring = &port->mpsc;
+	__u32 ready = semshare_ring_ready_between(&ring->words->head, &ring->words->tail,
+						  ring->mask + 1);
+
+	(void)lane;
+	if (ready & SEMSHARE_EVENT_DATA && !semshare_mpsc_is_worth_a_look(ring))
+		ready &= ~SEMSHARE_EVENT_DATA;
+	return ready;
+}
+
+static inline void semshare_ring_mpsc_look(const struct semshare_ring_view *view,
+					   struct semshare_ring_counts *counts)
+{
+	const struct semshare_mpsc_words *words = semshare_ring_mpsc_words(view);
+	__u64 given_up = semshare_load(&words->abandoned) + semshare_load(&words->cancelled);
+	__u64 slot = view->max_payload + sizeof(struct semshare_slot);
+	__u64 tail = semshare_load(&words->tail);
+
+	counts->head = semshare_load(&words->head) * slot;
+	counts->tail = tail * slot;
+	counts->puts = tail - given_up;
+	counts->drops[SEMSHARE_DROP_REFUSED] = semshare_load(&words->drops);
+	counts->drops[SEMSHARE_DROP_ABANDONED] = given_up;
+}
+
+static const struct semshare_ring_variant semshare_ring_sysv = {
+	.name = "sysv",
+	.number = SEMSHARE_RING_SYSV,
+	.nsems = SEMSHARE_RING_NSEMS,
+	.locked = 1,
+	.policies = 1u << SEMSHARE_RING_WAIT | 1u << SEMSHARE_RING_REFUSE |
+		    1u << SEMSHARE_RING_OVERWRITE,
+	.begin = semshare_ring_sysv_begin,
+	.put = semshare_ring_sysv_put,
+	.peek = semshare_ring_sysv_peek,
+	.read = semshare_ring_sysv_read,
+	.consume = semshare_ring_sysv_consume,
+	.other = semshare_ring_sysv_other,
+};
+
+static const struct semshare_ring_variant semshare_ring_spsc = {
+	.name = "spsc",
+	.number = SEMSHARE_RING_SPSC,
+	.nsems = SEMSHARE_RING_ROLE_NSEMS,
+	.roles = SEMSHARE_ROLE_PRODUCER | SEMSHARE_ROLE_CONSUMER,
+	.producers = 1,
+	.policies = 1u << SEMSHARE_RING_WAIT | 1u << SEMSHARE_RING_REFUSE |
+		    1u << SEMSHARE_RING_OVERWRITE,
+	.begin = semshare_ring_spsc_begin,
+	.put = semshare_ring_spsc_put,
+	.peek = semshare_ring_spsc_peek,
+	.read = semshare_ring_spsc_read,
+	.take = semshare_ring_spsc_take,
+	.consume = semshare_ring_spsc_consume,
+	.reserve = semshare_ring_spsc_reserve,
+	.commit = semshare_ring_spsc_commit,
+	.payload = semshare_ring_spsc_payload,
+	.other = semshare_ring_spsc_other,
+	.used = semshare_ring_spsc_used,
+	.ready = semshare_ring_spsc_ready,
+	.look = semshare_ring_spsc_look,
+};
+
+static const struct semshare_ring_variant semshare_ring_mpsc = {
+	.name = "mpsc",
+	.number = SEMSHARE_RING_MPSC,
+	.nsems = SEMSHARE_RING_ROLE_NSEMS,
+	.roles = SEMSHARE_ROLE_CONSUMER,
+	.policies = 1u << SEMSHARE_RING_WAIT | 1u << SEMSHARE_RING_REFUSE,
+	.max_payload = semshare_ring_mpsc_max_payload,
+	.format = semshare_ring_mpsc_format,
+	.open = semshare_ring_mpsc_open,
+	.begin = semshare_ring_mpsc_begin,
+	.put = semshare_ring_mpsc_put,
+	.peek = semshare_ring_mpsc_peek,
+	.read = semshare_ring_mpsc_read,
+	.take = semshare_ring_mpsc_take,
+	.consume = semshare_ring_mpsc_consume,
+	.reserve = semshare_ring_mpsc_reserve,
+	.commit = semshare_ring_mpsc_commit,
+	.cancel = semshare_ring_mpsc_cancel,
+	.payload = semshare_ring_mpsc_payload,
+	.other = semshare_ring_mpsc_other,
+	.used = semshare_ring_mpsc_used,
+	.ready = semshare_ring_mpsc_ready,
+	.look = semshare_ring_mpsc_look,
+};
+
+/* Those there are.  A new one: its header above, and its line here. */
+static const struct semshare_ring_variant *const semshare_ring_variants[] = {
+	&semshare_ring_sysv,
+	&semshare_ring_spsc,
+	&semshare_ring_mpsc,
+	&semshare_ring_lanes,
+	&semshare_ring_paged,
+	&semshare_ring_robust,
+	NULL
 };
 
 /* The variant of that number, or NULL. */
 static inline const struct semshare_ring_variant *semshare_ring_variant(__u32 number)
 {
-	const struct semshare_ring_variant *each;
+	const struct semshare_ring_variant *const *each;
 
-	for (each = semshare_ring_variants; each->name; each++)
-		if (each->number == number)
-			return each;
+	for (each = semshare_ring_variants; *each; each++)
+		if ((*each)->number == number)
+			return *each;
 	return NULL;
 }
 
@@ -423,6 +509,9 @@ static inline void semshare_ring_open_port(struct semshare_ring_port *port,
 	port->view.capacity = params->capacity;
 	port->view.max_payload = semshare_ring_params_payload(params);
 	port->view.policy = params->policy;
+	port->producers = port->variant->producers;
+	port->lane = 0;
+	memset(port->own, 0, sizeof(port->own));
 	if (port->variant->open)
 		port->variant->open(port);
 }
@@ -509,6 +598,109 @@ static inline int semshare_ring_check(struct semshare_ring_port *port, void *bas
 	    params.capacity > size - SEMSHARE_RING_CONTROL_SIZE)
 		return -EPROTO;
 	semshare_ring_open_port(port, control, &params);
+	return 0;
+}
+
+/**
+ * semshare_ring_used - bytes that a ring's records take, as it looks from outside
+ * @port: the ring
+ *
+ * Context: any.
+ * Return: 0 to the capacity, or anything if a word lies.
+ */
+static inline __u64 semshare_ring_used(const struct semshare_ring_port *port)
+{
+	const struct semshare_ring_control *control = port->view.control;
+
+	if (port->variant->used)
+		return port->variant->used(&port->view);
+	return semshare_load(&control->tail) - semshare_load(&control->head);
+}
+
+/**
+ * semshare_ring_count - what can be told of a ring from outside
+ * @port: the ring
+ * @counts: out
+ *
+ * Context: any.
+ */
+static inline void semshare_ring_count(const struct semshare_ring_port *port,
+				       struct semshare_ring_counts *counts)
+{
+	const struct semshare_ring_control *control = port->view.control;
+	__u32 cause;
+
+	memset(counts, 0, sizeof(*counts));
+	if (port->variant->look) {
+		counts->gets = ~0ull;
+		counts->put_bytes = ~0ull;
+		port->variant->look(&port->view, counts);
+		return;
+	}
+	counts->head = semshare_load(&control->head);
+	counts->tail = semshare_load(&control->tail);
+	counts->puts = semshare_load(&control->puts);
+	counts->gets = semshare_load(&control->gets);
+	counts->put_bytes = semshare_load(&control->put_bytes);
+	for (cause = 0; cause < SEMSHARE_DROP_CAUSES; cause++)
+		counts->drops[cause] = semshare_load(&control->drops[cause]);
+}
+
+/**
+ * semshare_ring_ready - what a ring is ready for, as it looks from outside
+ * @port: the ring
+ * @lane: the producer's, where each has one; SEMSHARE_RING_ANY_LANE: not known
+ *
+ * Between honest parties what is said was so at some instant of the call: who has
+ * said before that he waits (semshare/core/bell.h) is told of what comes later.
+ *
+ * Context: any.
+ * Return: SEMSHARE_EVENT_*, see struct semshare_ring_variant.
+ */
+static inline __u32 semshare_ring_ready(const struct semshare_ring_port *port, __u32 lane)
+{
+	const struct semshare_ring_control *control = port->view.control;
+	__u32 ready;
+
+	if (port->variant->ready)
+		ready = port->variant->ready(port, lane);
+	else
+		ready = semshare_ring_ready_between(&control->head, &control->tail,
+						    port->view.capacity);
+	/* A put makes the space that it needs. */
+	if (port->view.policy == SEMSHARE_RING_OVERWRITE)
+		ready |= SEMSHARE_EVENT_SPACE;
+	if (semshare_load(&control->state) != SEMSHARE_RING_OK)
+		ready |= SEMSHARE_EVENT_BROKEN;
+	return ready;
+}
+
+/**
+ * semshare_ring_look - a look at a ring from outside, of which nothing is known
+ * @control: a private copy of its control page; out: head, tail, puts, gets,
+ *	put_bytes and drops as they are, whatever the variant
+ * @base: start of the area; of a variant that does not look at data no more is read
+ * @size: bytes of the area
+ *
+ * Return: 0, -EAGAIN or -EPROTO, as semshare_ring_check().
+ */
+static inline int semshare_ring_look(struct semshare_ring_control *control, const void *base,
+				     __u64 size)
+{
+	struct semshare_ring_counts counts;
+	struct semshare_ring_port port;
+	int err = semshare_ring_check(&port, control, size);
+
+	if (err)
+		return err;
+	port.view.data = (unsigned char *)base + SEMSHARE_RING_CONTROL_SIZE;
+	semshare_ring_count(&port, &counts);
+	control->head = counts.head;
+	control->tail = counts.tail;
+	control->puts = counts.puts;
+	control->gets = counts.gets;
+	control->put_bytes = counts.put_bytes;
+	memcpy(control->drops, counts.drops, sizeof(control->drops));
 	return 0;
 }
 

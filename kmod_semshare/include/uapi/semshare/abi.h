@@ -21,7 +21,11 @@
 #define SEMSHARE_FEATURE_RING_SYSV	0x00000002u	/* the SysV-locked ring */
 #define SEMSHARE_FEATURE_SEMCTL_ALL	0x00000004u	/* GETALL and SETALL from kthreads */
 #define SEMSHARE_FEATURE_ROUTE		0x00000008u	/* /dev/semshare-route */
+#define SEMSHARE_FEATURE_RING_SPSC	0x00000010u	/* … that of one producer */
+#define SEMSHARE_FEATURE_RING_MPSC	0x00000020u	/* … that of slots */
 #define SEMSHARE_FEATURES	(SEMSHARE_FEATURE_AREA | \
+				 SEMSHARE_FEATURE_RING_SPSC | \
+				 SEMSHARE_FEATURE_RING_MPSC | \
 				 SEMSHARE_FEATURE_ROUTE | \
 				 SEMSHARE_FEATURE_RING_SYSV | \
 				 SEMSHARE_FEATURE_SEMCTL_ALL)
@@ -137,6 +141,10 @@ enum semshare_ring_variants {
 	SEMSHARE_RING_SYSV	= 1,	/* many producers, many consumers, a lock */
 	SEMSHARE_RING_SPSC	= 2,	/* one producer, one consumer, no lock */
 	SEMSHARE_RING_MPSC	= 3,	/* many producers, one consumer, no lock */
+	SEMSHARE_RING_LANES	= 4,	/* a few producers, a SPSC each, one consumer */
+	SEMSHARE_RING_PAGED	= 5,	/* pages between fences, as a device writes them */
+	SEMSHARE_RING_ROBUST	= 6,	/* a robust pthread mutex: processes only, no set */
+	SEMSHARE_RING_PRIVATE	= 0x10000,	/* from here on: yours, never ours */
 };
 
 /* What a put does that finds no space. */
@@ -151,13 +159,20 @@ enum semshare_ring_policy {
 enum semshare_ring_drop {
 	SEMSHARE_DROP_REFUSED		= 0,	/* there was no space for it */
 	SEMSHARE_DROP_OVERWRITTEN	= 1,	/* there was no space for a later one */
-	SEMSHARE_DROP_ABANDONED		= 2,	/* its producer did not finish it in time */
+	SEMSHARE_DROP_ABANDONED		= 2,	/* its producer did not finish it, or not in time */
 	SEMSHARE_DROP_CAUSES		= 3,
 };
 
+/* What is not 0 is sticky, and says what was found first: make a new ring. */
 enum semshare_ring_state {
-	SEMSHARE_RING_OK	= 0,
-	SEMSHARE_RING_BROKEN	= 1,	/* sticky: make a new one */
+	SEMSHARE_RING_OK		= 0,
+	SEMSHARE_RING_BROKEN		= 1,	/* somebody says so, and not why */
+	SEMSHARE_RING_TWO_OWNERS	= 2,	/* two were inside its lock at once */
+	SEMSHARE_RING_BAD_MUTEX		= 3,	/* its mutex was set to its maximum */
+	SEMSHARE_RING_BAD_CURSORS	= 4,	/* cursors or records that make no sense */
+	SEMSHARE_RING_BAD_REPAIR	= 5,	/* the same, when its last owner had died */
+	SEMSHARE_RING_DESTROYED		= 6,	/* on purpose, by whoever made it */
+	SEMSHARE_RING_STATES		= 7,
 };
 
 /* The semaphores of a ring's set. */
@@ -170,6 +185,9 @@ enum semshare_ring_semaphore {
 	SEMSHARE_SEM_PRODUCER	= 3,
 	SEMSHARE_SEM_CONSUMER	= 4,
 	SEMSHARE_RING_ROLE_NSEMS = 5,
+	/* Of SEMSHARE_RING_LANES: PRODUCER is that of lane 0, LANE + n - 1 that of lane n. */
+	SEMSHARE_SEM_LANE	= 5,
+	SEMSHARE_RING_LANES_NSEMS = 18,
 };
 
 /* A waiter looks at the cursors again at least this often. */
@@ -201,8 +219,11 @@ struct semshare_record {
  * struct semshare_spsc_words - what SEMSHARE_RING_SPSC has in @words, in place of @head and @tail
  * @tail: the producer's: position behind the newest record
  * @sequence: the producer's: of the next record
+ * @refused: the producer's: records that it dropped because there was no space
+ * @overwritten: the producer's: records that it dropped for later ones
  * @reserved0: zero
- * @head: the consumer's: position of the oldest record
+ * @head: the consumer's: position of the oldest record; where the policy is to
+ *	overwrite, that of both, by cmpxchg
  * @reserved1: zero
  *
  * Each side has a pair of cache lines to itself, as processors fetch them.
@@ -210,10 +231,56 @@ struct semshare_record {
 struct semshare_spsc_words {
 	__u64 tail;
 	__u64 sequence;
-	__u64 reserved0[14];
+	__u64 refused;
+	__u64 overwritten;
+	__u64 reserved0[12];
 	__u64 head;
 	__u64 reserved1[15];
 };
+
+/* As many struct semshare_spsc_words as fit into @words. */
+#define SEMSHARE_RING_MAX_LANES	14
+
+/**
+ * struct semshare_paged_words - what SEMSHARE_RING_PAGED has in @words
+ * @head: the consumer's: number of the oldest page
+ * @overwritten: the consumer's: pages that were written again before it had them
+ * @torn: the consumer's: pages that their producer left unfinished
+ * @reserved0: zero
+ * @refused: the producer's: records that it dropped because there was no space
+ * @reserved1: zero
+ *
+ * There is no tail: see semshare/core/paged.h.
+ */
+struct semshare_paged_words {
+	__u64 head;
+	__u64 overwritten;
+	__u64 torn;
+	__u64 reserved0[13];
+	__u64 refused;
+	__u64 reserved1[15];
+};
+
+#define SEMSHARE_PAGE_MAGIC	0x45474150u	/* "PAGE" */
+
+/**
+ * struct semshare_page - the head of a page; the payload follows
+ * @first: SEMSHARE_PAGE_MAGIC in the high half, the low half of the page's
+ *	number in the low: written before everything else
+ * @reserved: zero
+ * @record: its position is the page's number
+ *
+ * The last eight bytes of the page are the same word, written after everything
+ * else.
+ */
+struct semshare_page {
+	__u64 first;
+	__u64 reserved;
+	struct semshare_record record;
+};
+
+/* What a page has beside the payload. */
+#define SEMSHARE_PAGE_OVERHEAD	64
 
 /**
  * struct semshare_slot - the head of a slot; the payload follows
@@ -241,6 +308,7 @@ struct semshare_slot {
  * struct semshare_mpsc_words - what SEMSHARE_RING_MPSC has in @words
  * @tail: next position to reserve
  * @drops: records that were refused because there was no slot: any producer
+ * @cancelled: positions that their producers gave up: any producer
  * @reserved0: zero
  * @head: next position to take
  * @abandoned: positions given up by the consumer
@@ -249,7 +317,8 @@ struct semshare_slot {
 struct semshare_mpsc_words {
 	__u64 tail;
 	__u64 drops;
-	__u64 reserved0[14];
+	__u64 cancelled;
+	__u64 reserved0[13];
 	__u64 head;
 	__u64 abandoned;
 	__u64 reserved1[14];
@@ -263,11 +332,11 @@ struct semshare_mpsc_words {
  * @variant: enum semshare_ring_variants
  * @capacity: bytes of records, a power of two
  * @max_payload: the longest payload: capacity / 4 - sizeof(struct semshare_record),
- *	or, of SEMSHARE_RING_MPSC, a slot's: a multiple of 64
+ *	or what struct semshare_ring_params says
  * @control_size: SEMSHARE_RING_CONTROL_SIZE
- * @semid: the set that guards the ring
+ * @semid: the set that guards the ring, -1 if there is none
  * @key: its key
- * @nsems: SEMSHARE_RING_NSEMS, or SEMSHARE_RING_ROLE_NSEMS
+ * @nsems: SEMSHARE_RING_NSEMS, SEMSHARE_RING_ROLE_NSEMS, SEMSHARE_RING_LANES_NSEMS or 0
  * @flags: 0
  * @policy: enum semshare_ring_policy
  * @reserved0: zero
@@ -286,6 +355,9 @@ struct semshare_mpsc_words {
  * @name: the ring's name
  * @sequence: of the next record
  * @drops: records dropped, for each enum semshare_ring_drop
+ * @bell_data: not 0 if somebody waits for records at a descriptor: whoever puts
+ *	one rings (semshare/core/bell.h)
+ * @bell_space: not 0 if somebody waits for space at one
  * @words: what a variant has of its own, such as struct semshare_spsc_words
  *
  * The kernel keeps its own copy of the geometry and never reads it here again.
@@ -323,7 +395,9 @@ struct semshare_ring_control {
 
 	__u64 sequence;
 	__u64 drops[SEMSHARE_DROP_CAUSES];
-	__u64 reserved2[28];
+	__u32 bell_data;
+	__u32 bell_space;
+	__u64 reserved2[27];
 
 	__u64 words[448];
 };
@@ -335,7 +409,11 @@ struct semshare_ring_control {
  * @variant: enum semshare_ring_variants
  * @policy: enum semshare_ring_policy, one that the variant can
  * @max_payload: of SEMSHARE_RING_MPSC: of each slot, a multiple of 64, 64 to
- *	@capacity / 4; 0: 192.  Of others: 0
+ *	@capacity / 4; 0: 192.  Of SEMSHARE_RING_LANES: records so long are to
+ *	fit, the shorter the more lanes; 0: eight lanes.  Of SEMSHARE_RING_PAGED:
+ *	of each page, SEMSHARE_PAGE_OVERHEAD less than a power of two from 128 to
+ *	@capacity / 4; 0: that of 4096, or of the largest that can be.  Of
+ *	others: 0
  * @reserved: zero
  */
 struct semshare_ring_params {
@@ -356,6 +434,16 @@ struct semshare_ring_params {
  */
 #define SEMSHARE_SHM_PREFIX	"semshare."
 #define SEMSHARE_SHM_TRAILER_SIZE	4096
+
+/*
+ * A ring, or a channel, in such an area has two FIFOs beside it, of the same owner
+ * and mode, into which who finds @bell_data or @bell_space set writes a byte:
+ * /dev/shm/semshare-bell.NAME.data and .space.
+ */
+#define SEMSHARE_SHM_BELL_PREFIX	"semshare-bell."
+#define SEMSHARE_SHM_BELL_DATA		".data"
+#define SEMSHARE_SHM_BELL_SPACE		".space"
+
 #define SEMSHARE_SHM_MAGIC	0x52415353u	/* "SSAR" */
 
 /**
@@ -373,8 +461,16 @@ struct semshare_ring_params {
  * @set_key: the bound set's key, creator and size, by which it is known again
  * @set_cuid: see @set_key
  * @set_nsems: see @set_key
- * @reserved: zero
+ * @kind: enum semshare_area_kind: PAGES, MEMFD or SYSV
  * @name: the area's name
+ * @address: where processes agree to map it, 0 if they do not
+ * @source: of MEMFD the creator's descriptor, of SYSV the segment's id
+ * @reserved: zero
+ * @source_id: by which the source is known again: of MEMFD st_dev and st_ino,
+ *	of SYSV its key and its creator's uid
+ *
+ * Of MEMFD and SYSV the trailer is all that the file has: the data is where
+ * @source says.
  */
 struct semshare_shm_trailer {
 	__u32 magic;
@@ -390,15 +486,19 @@ struct semshare_shm_trailer {
 	__u32 set_key;
 	__u32 set_cuid;
 	__u32 set_nsems;
-	__u32 reserved;
+	__u32 kind;
 	char name[SEMSHARE_NAME_SIZE];
+	__u64 address;
+	__s32 source;
+	__u32 reserved;
+	__u64 source_id[2];
 };
 
 /* ----------------------------------------------------------------- ioctls */
 
 /*
  * Each open of /dev/semshare is a handle.  VERSION, FUNCTION, LIST and UNLINK
- * work on any handle; CREATE or ATTACH, once, make it the handle of an area,
+ * work on any handle; CREATE, MAKE or ATTACH, once, make it the handle of an area,
  * which mmap, INFO and BIND then work on.  Names are those of the IPC
  * namespace in which the device was opened.
  */
@@ -455,6 +555,63 @@ struct semshare_area_create {
 	__u32 flags;
 };
 
+/* Where the memory of an area comes from. */
+enum semshare_area_kind {
+	SEMSHARE_AREA_PAGES		= 0,	/* any pages of the system's memory */
+	SEMSHARE_AREA_MEMFD		= 1,	/* pages of a memfd of user space */
+	SEMSHARE_AREA_SYSV		= 2,	/* pages of a SysV shared memory segment */
+	SEMSHARE_AREA_CONTIGUOUS	= 3,	/* one run of physical memory */
+	SEMSHARE_AREA_RESERVED		= 4,	/* of the module parameter reserved */
+};
+
+#define SEMSHARE_MAKE_HUGE	0x1u	/* PAGES: pages of 2 MiB as far as there are */
+#define SEMSHARE_MAKE_DMA32	0x2u	/* CONTIGUOUS: below 4 GiB */
+
+/**
+ * struct semshare_area_make - SEMSHARE_IOC_MAKE
+ * @name: as of CREATE
+ * @size: bytes, as of CREATE; of MEMFD and SYSV no more than there is, which
+ *	is -EINVAL
+ * @address: where processes agree to map it, a multiple of the page size, or 0:
+ *	only told (semshare_area_info), for them to ask mmap() for
+ * @mode: permission bits, 0 to 0666
+ * @kind: enum semshare_area_kind
+ * @flags: SEMSHARE_MAKE_*, each for its kind only
+ * @source: of MEMFD a descriptor, of SYSV the segment's id, else 0
+ * @guard: bytes, a multiple of the page size from 0 to @size: so many from the start
+ *	are mapped for writing through this handle alone.  Of PAGES only, else
+ *	-EINVAL: what others may map by other ways is not guarded
+ *
+ * CREATE, of any kind.
+ *
+ * MEMFD needs F_SEAL_SHRINK, and no seal against writing, else -EPERM; a
+ * descriptor that is no memfd is -EINVAL, one that may not be written -EACCES.
+ * SYSV needs the right to write the segment, -EACCES, which is looked for in
+ * the IPC namespace of the name: -EXDEV if the caller is in another one,
+ * -EINVAL or -EIDRM if there is none.  The pages of both keep what is in them,
+ * are pinned, and count against the caller's RLIMIT_MEMLOCK, huge ones as a
+ * whole, with whatever else its user has pinned, until the area goes: -ENOMEM
+ * over it.  Their owner
+ * may unmap, remove or punch holes; who maps the area sees what was pinned,
+ * as kernel code does.
+ *
+ * CONTIGUOUS and RESERVED need CAP_SYS_RAWIO, else -EPERM.  -ENOMEM: no such run
+ * of free memory; -ENODEV: the module was given no reserved range.
+ *
+ * Whatever its rights, another handle's mapping that reaches into what is guarded
+ * is read-only for good, and -EACCES if it asks for more.
+ */
+struct semshare_area_make {
+	char name[SEMSHARE_NAME_SIZE];
+	__u64 size;
+	__u64 address;
+	__u32 mode;
+	__u32 kind;
+	__u32 flags;
+	__s32 source;
+	__u64 guard;
+};
+
 /**
  * struct semshare_area_attach - SEMSHARE_IOC_ATTACH
  * @name: an existing name, else -ENOENT
@@ -495,6 +652,7 @@ struct semshare_area_bind {
 };
 
 #define SEMSHARE_AREA_UNLINKED	0x1u	/* the name is gone */
+#define SEMSHARE_AREA_GUARDED	0x10u	/* struct semshare_area_make, guard */
 
 /**
  * struct semshare_area_info - SEMSHARE_IOC_INFO, SEMSHARE_IOC_LIST
@@ -515,6 +673,9 @@ struct semshare_area_bind {
  * @semid: the bound set, -1 if none
  * @bind_flags: SEMSHARE_BIND_*
  * @key: the key of the name
+ * @address: where processes agree to map it, 0 if they do not
+ * @kind: enum semshare_area_kind
+ * @huge_pages: pages of 2 MiB in it
  */
 struct semshare_area_info {
 	__u64 id;
@@ -533,6 +694,59 @@ struct semshare_area_info {
 	__s32 semid;
 	__u32 bind_flags;
 	__u32 key;
+	__u64 address;
+	__u32 kind;
+	__u32 huge_pages;
+};
+
+/* What one is told of, and tells others. */
+#define SEMSHARE_EVENT_DATA	0x1u	/* there may be a record */
+#define SEMSHARE_EVENT_SPACE	0x2u	/* there may be space */
+#define SEMSHARE_EVENT_BROKEN	0x4u	/* there is nothing more to come */
+#define SEMSHARE_EVENTS		0x7u
+
+/**
+ * struct semshare_notify_request - SEMSHARE_IOC_NOTIFY
+ * @events: SEMSHARE_EVENT_*, one at least
+ * @reserved: zero
+ *
+ * Wakes those who poll the area, signals the eventfds registered for one of
+ * @events, and calls the kernel code that listens.  A hint: they look for
+ * themselves.  Through a handle that may write.
+ */
+struct semshare_notify_request {
+	__u32 events;
+	__u32 reserved;
+};
+
+/* Who signals and who is told. */
+enum semshare_eventfd_direction {
+	SEMSHARE_EVENTFD_TO_USER	= 0,	/* the module signals it */
+	SEMSHARE_EVENTFD_FROM_USER	= 1,	/* the module listens to it */
+};
+
+#define SEMSHARE_EVENTFDS_MAX		8	/* of one handle */
+/* TO_USER, of one area; of handles that may not write, half as many */
+#define SEMSHARE_EVENTFDS_AREA_MAX	64
+
+/**
+ * struct semshare_eventfd - SEMSHARE_IOC_EVENTFD
+ * @fd: an eventfd; it need not be kept open for the module
+ * @events: SEMSHARE_EVENT_*: TO_USER: of which it is told; FROM_USER: which a signal
+ *	means.  0: give back what was registered of this eventfd by this handle
+ * @direction: enum semshare_eventfd_direction
+ * @reserved: zero
+ *
+ * Until the handle is closed, or, FROM_USER, the eventfd is.  A signal that comes
+ * from a FROM_USER eventfd is not handed on to TO_USER ones, so that no ring of
+ * them can feed itself.  -ENOSPC: SEMSHARE_EVENTFDS_MAX, SEMSHARE_EVENTFDS_AREA_MAX;
+ * -EEXIST: it is registered already; -ENOENT: it is not.
+ */
+struct semshare_eventfd {
+	__s32 fd;
+	__u32 events;
+	__u32 direction;
+	__u32 reserved;
 };
 
 #define SEMSHARE_IOC_VERSION	_IOWR(SEMSHARE_IOC_TYPE, 0x40, struct semshare_version)
@@ -543,5 +757,8 @@ struct semshare_area_info {
 #define SEMSHARE_IOC_INFO	_IOR(SEMSHARE_IOC_TYPE, 0x45, struct semshare_area_info)
 #define SEMSHARE_IOC_LIST	_IOWR(SEMSHARE_IOC_TYPE, 0x46, struct semshare_area_info)
 #define SEMSHARE_IOC_BIND	_IOW(SEMSHARE_IOC_TYPE, 0x47, struct semshare_area_bind)
+#define SEMSHARE_IOC_NOTIFY	_IOW(SEMSHARE_IOC_TYPE, 0x48, struct semshare_notify_request)
+#define SEMSHARE_IOC_EVENTFD	_IOW(SEMSHARE_IOC_TYPE, 0x49, struct semshare_eventfd)
+#define SEMSHARE_IOC_MAKE	_IOW(SEMSHARE_IOC_TYPE, 0x58, struct semshare_area_make)
 
 #endif /* SEMSHARE_ABI_H */

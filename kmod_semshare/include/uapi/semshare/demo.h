@@ -9,6 +9,7 @@
 
 #include <linux/ioctl.h>
 #include <linux/types.h>
+#include <semshare/abi.h>
 
 #define SEMSHARE_DEMO_DEVICE	"/dev/semshare-demo"
 #define SEMSHARE_DEMO_RECORD_TYPE	1
@@ -37,6 +38,7 @@ enum semshare_demo_mode {
 #define SEMSHARE_DEMO_UNLOCKED	0x1u	/* take no lock, to show what is lost */
 
 #define SEMSHARE_DEMO_MAX_THREADS	64
+#define SEMSHARE_DEMO_MAX_ALL_THREADS	1024
 
 /**
  * struct semshare_demo_start - SEMSHARE_DEMO_IOC_START
@@ -50,7 +52,9 @@ enum semshare_demo_mode {
  * @counter_offset: COUNTER: where in the area the __u64 stands, a multiple of 8
  *	behind the ring
  *
- * One run at a time per open file (-EBUSY).  STOP, or closing the file, stops it.
+ * One run at a time per open file (-EBUSY), and SEMSHARE_DEMO_MAX_ALL_THREADS threads of
+ * runs that were not stopped in all (-ENOSPC): no limit of a process's counts kernel
+ * threads.  STOP, or closing the file, stops it.
  */
 struct semshare_demo_start {
 	__s32 area_fd;
@@ -61,6 +65,24 @@ struct semshare_demo_start {
 	__u32 payload_max;
 	__u64 count;
 	__u64 counter_offset;
+};
+
+/**
+ * struct semshare_demo_declare - SEMSHARE_DEMO_IOC_DECLARE
+ * @name: of an area that is made for them, see semshare/parameters.h
+ * @payload_max: the limit of "payload"
+ * @mode: permission bits of that area
+ *
+ * From the next START on, records are put at the "rate" and with a pattern of at
+ * most "payload" bytes that users set there, of one group; START's own
+ * @payload_max is then of no meaning.  State: records "produced" and their "bytes"
+ * by all threads of this file, and how many "threads" run.  Once per open file
+ * (-EBUSY); they end with it.
+ */
+struct semshare_demo_declare {
+	char name[SEMSHARE_NAME_SIZE];
+	__u32 payload_max;
+	__u32 mode;
 };
 
 #define SEMSHARE_HISTOGRAM_BUCKETS	256	/* semshare/core/histogram.h */
@@ -90,5 +112,8 @@ struct semshare_demo_status {
 #define SEMSHARE_DEMO_IOC_START	_IOW(SEMSHARE_DEMO_IOC_TYPE, 0x60, struct semshare_demo_start)
 #define SEMSHARE_DEMO_IOC_STOP	_IO(SEMSHARE_DEMO_IOC_TYPE, 0x61)
 #define SEMSHARE_DEMO_IOC_STATUS _IOWR(SEMSHARE_DEMO_IOC_TYPE, 0x62, struct semshare_demo_status)
+
+#define SEMSHARE_DEMO_IOC_DECLARE \
+	_IOW(SEMSHARE_DEMO_IOC_TYPE, 0x4F, struct semshare_demo_declare)
 
 #endif /* SEMSHARE_DEMO_H */
