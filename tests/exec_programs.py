@@ -11,14 +11,13 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+from effort import EFFORT
+
 from semshare import route
 from semshare.call_counters import CallCounters, Counts
 
 TOP = Path(__file__).resolve().parent.parent
 SOURCES = Path(__file__).resolve().parent / "programs"
-EFFORT = float(os.environ.get("SEMSHARE_EFFORT", "1"))
-"""What vm/test says: 1, less for a kernel that is slow."""
-
 LIMIT = 240 / EFFORT
 """Seconds after which a program hangs. Some of these ask a lot of an emulated machine."""
 

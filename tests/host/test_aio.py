@@ -20,6 +20,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from effort import EFFORT
 from processes import Child, Gate
 
 import semshare
@@ -27,7 +28,6 @@ from semshare import Empty, EmptyTimeout, Full, FullTimeout, Removed, Ring, aio,
 from semshare.aio import watch
 from semshare.ring import VARIANTS, Variant
 
-EFFORT = float(os.environ.get("SEMSHARE_EFFORT", "1"))
 LIMIT = 20.0
 """Seconds after which a wake-up counts as lost."""
 NEVER = 1000.0

@@ -16,6 +16,7 @@ import threading
 import time
 
 import pytest
+from effort import EFFORT
 from processes import Child, Gate, wait_until
 from semshare._abi import ffi
 
@@ -24,7 +25,6 @@ from semshare import Channel, aio
 from semshare.aio import watch
 from semshare.channel import ANSWERS, COMMANDS, REPLIES
 
-EFFORT = float(os.environ.get("SEMSHARE_EFFORT", "1"))
 LIMIT = 20.0
 """Seconds after which a wake-up counts as lost."""
 NEVER = 1000.0

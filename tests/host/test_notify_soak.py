@@ -6,15 +6,13 @@ Nobody looks again by itself here. With SEMSHARE_EFFORT=30 it runs empty more th
 
 from __future__ import annotations
 
-import os
-
 import pytest
+from effort import EFFORT
 from soak import NEVER, AtDescriptor, InCall, putting, soak
 
 from semshare import Ring
 from semshare.ring import VARIANTS
 
-EFFORT = float(os.environ.get("SEMSHARE_EFFORT", "1"))
 WANTED = max(500, round(3100 * EFFORT))
 LIMIT = 20.0
 

@@ -14,6 +14,7 @@ from contextlib import suppress
 
 import numpy
 import pytest
+from effort import scaled
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
@@ -635,7 +636,7 @@ def test_words_that_lie_while_records_are_open_fault_nothing(name, variant):
             ring.get()
             memory = ring.area.buffer
             as_it_was = bytes(memory)
-        for _ in range(300):
+        for _ in range(scaled(300, 60)):
             with Ring.attach(name) as ring:
                 reservation, looked = ring.reserve(200, blocking=False), ring.view(blocking=False)
                 with suppress(Error), reservation as writable:

@@ -428,7 +428,7 @@ def test_single_and_several_operations_of_all_callers_keep_what_two_semaphores_s
 
     def move(caller):
         moves = 0
-        while not shared.over.value:
+        while not shared.over.value or not moves:
             there, back = ((0, -1), (1, 1)), ((1, -1), (0, 1))
             for ops in (there, back):
                 assert caller.semtimedop(semid, ops, 20) == 0
@@ -437,7 +437,7 @@ def test_single_and_several_operations_of_all_callers_keep_what_two_semaphores_s
 
     def hold():
         held = 0
-        while not shared.over.value:
+        while not shared.over.value or not held:
             for caller in callers:
                 for number in (0, 1):
                     if caller.semtimedop(semid, [(number, -1)], 0, SLACK * 200_000) == 0:
