@@ -31,6 +31,12 @@ CREATOR_LIMIT = 10.0
 UNKNOWN_LIMIT = 5.0
 POLL = 0.001
 
+# Flags of LockCore._open(): LOCK_* of semshare/native/native.h.
+RING = 1
+REPAIRED = 2
+REENTRANT = 4
+UNBOUND = 8
+
 KINDS = {1: "process", 2: "kernel thread"}
 
 
@@ -122,7 +128,7 @@ class Lock(LockCore):
             self._segment = segment.companion(_signed(self.key), semid, _count_of(semid), None, mode)
         if self._segment is not None and self.name is None:
             self.name = self._segment.name or None
-        self._open(semid, self._segment.mapping if self._segment else None, segment.STATE_OFFSET, False)
+        self._open(semid, self._segment.mapping if self._segment else None, segment.STATE_OFFSET)
 
     @classmethod
     def _of_ring(cls, name: str, key: int, semid: int, memory: Any, offset: int) -> Lock:
@@ -134,7 +140,7 @@ class Lock(LockCore):
         self._segment = None
         self._ring = True
         self._found_dead = 0
-        self._open(semid, memory, offset, True)
+        self._open(semid, memory, offset, RING)
         return self
 
     def __repr__(self) -> str:
@@ -173,7 +179,7 @@ class Lock(LockCore):
         words = self._words()
         if words is None or not words[0] & 1:
             return None
-        return Owner(*words[1:5])
+        return Owner(words[1], words[2], words[3], words[4])
 
     @property
     def deaths(self) -> int:
@@ -241,8 +247,8 @@ class Lock(LockCore):
             self.semid,
         )
 
-    def _owner_died(self, kind: int, pid: int, tid: int, start: int) -> OwnerDied:
-        self._found_dead += 1
+    def _owner_died(self, kind: int, pid: int, tid: int, start: int, fresh: bool) -> OwnerDied:
+        self._found_dead += fresh
         who = f"{KINDS.get(kind, 'owner')} {pid}" if pid else "its owner"
         died = OwnerDied(
             f"{self._what}: {who} died inside; what the lock guards may be half written: check it, put it right",

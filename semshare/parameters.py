@@ -17,7 +17,7 @@ from semshare._abi import ffi, lib
 from semshare._native import ParametersCore, owner
 from semshare.area import Area
 from semshare.errors import Denied, Error, NotFound, OutOfLimits, OwnerDied, Removed, Timeout, UnknownParameter
-from semshare.lock import Lock
+from semshare.lock import REPAIRED, Lock
 from semshare.semaphore_set import SemaphoreSet
 
 SIZE: int = lib.SEMSHARE_PARAMETERS_SIZE
@@ -417,7 +417,7 @@ class _WritersLock(Lock):
         self._segment = None
         self._ring = False
         self._found_dead = 0
-        self._open(semid, memory, offset, False)
+        self._open(semid, memory, offset, REPAIRED)
 
     @property
     def _what(self) -> str:
