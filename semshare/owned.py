@@ -85,7 +85,7 @@ class Owned(Identified):
     def _for_unlock(self) -> str:
         return self.name or f"--semid {self.semid}"
 
-    def _owner_died(self, kind: int, pid: int, tid: int, start: int, fresh: bool = True) -> OwnerDied:
+    def _owner_died(self, kind: int, pid: int, tid: int, start: int, fresh: bool) -> OwnerDied:
         """The owner before died inside, or (not `fresh`) one before that, and nobody has put it right since."""
         self._found_dead += fresh
         if kind == lib.SEMSHARE_OWNER_USER and pid == os.getpid():

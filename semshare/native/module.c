@@ -38,7 +38,8 @@ PyMODINIT_FUNC PyInit__native(void)
 	static bool ready;
 	PyObject *self;
 
-	if (PyType_Ready(&LockCore_Type) || PyType_Ready(&RingCore_Type) || PyType_Ready(&Mapping_Type) ||
+	if (PyType_Ready(&LockCore_Type) || PyType_Ready(&GuardCore_Type) ||
+	    PyType_Ready(&RingCore_Type) || PyType_Ready(&Mapping_Type) ||
 	    PyType_Ready(&ParametersCore_Type) || PyType_Ready(&ChannelCore_Type))
 		return NULL;
 	if (!ready) {
@@ -54,11 +55,13 @@ PyMODINIT_FUNC PyInit__native(void)
 	if (!self)
 		return NULL;
 	Py_INCREF(&LockCore_Type);
+	Py_INCREF(&GuardCore_Type);
 	Py_INCREF(&RingCore_Type);
 	Py_INCREF(&ChannelCore_Type);
 	Py_INCREF(&Mapping_Type);
 	Py_INCREF(&ParametersCore_Type);
 	if (PyModule_AddObject(self, "LockCore", (PyObject *)&LockCore_Type) ||
+	    PyModule_AddObject(self, "GuardCore", (PyObject *)&GuardCore_Type) ||
 	    PyModule_AddObject(self, "RingCore", (PyObject *)&RingCore_Type) ||
 	    PyModule_AddObject(self, "ChannelCore", (PyObject *)&ChannelCore_Type) ||
 	    PyModule_AddObject(self, "Mapping", (PyObject *)&Mapping_Type) ||
