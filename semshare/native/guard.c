@@ -90,8 +90,8 @@ static void leave_broken(const GuardCore *self)
 			(void)semop(self->semid, &self->leave.now[i], 1);
 }
 
-/* Leave, and give back.  EPROTO: somebody else was inside at the same time, or wrote the words. */
-static int leave(GuardCore *self)
+/* Leave, and give back by @ops.  EPROTO: somebody else was inside at the same time, or wrote the words. */
+static int leave_by(GuardCore *self, const struct guard_ops *ops)
 {
 	size_t i;
 	int error = 0;
@@ -101,9 +101,14 @@ static int leave(GuardCore *self)
 			if (semshare_lock_leave(self->members[i].state, self->members[i].holding.epoch))
 				error = EPROTO;
 	if (!error)
-		return operate(self, &self->leave);
+		return operate(self, ops);
 	leave_broken(self);
 	return error;
+}
+
+static int leave(GuardCore *self)
+{
+	return leave_by(self, &self->leave);
 }
 
 /* Leave by one who has not seen to what it guards.  @dead: as if he had died. */
@@ -385,19 +390,27 @@ static int give_permits(GuardCore *self, unsigned short n)
 	return 0;
 }
 
-static bool give(GuardCore *self)
+/* This thread's share; NULL with an exception set. */
+static struct guard_share *share_to_give(GuardCore *self)
 {
 	struct guard_share *share = my_share(self);
-	int error;
 
-	if (!share) {
+	if (!share)
 		misuse(self, PyExc_RuntimeError, is_held_here(self) ?
 		       "release: another thread holds it; release it in the thread that acquired it" :
 		       self->first.count ?
 		       "release: it was acquired before the fork, by the parent; let the parent release it" :
 		       "release: it was not acquired by this object; acquire it first");
+	return share;
+}
+
+static bool give(GuardCore *self)
+{
+	struct guard_share *share = share_to_give(self);
+	int error;
+
+	if (!share)
 		return false;
-	}
 	/* Before the semaphores: behind that a thread of ours that waited may have them. */
 	share->count--;
 	if (share->count && self->again.count) {
@@ -643,6 +656,50 @@ static PyObject *GuardCore_open(GuardCore *self, PyObject *args, PyObject *kwarg
 	Py_RETURN_NONE;
 }
 
+/*
+ * _hand_over(shared, operations): this thread, which has this one alone, gives it up and has @shared in its place.  All by
+ * one call, so nobody else can have it alone in between.
+ */
+static PyObject *GuardCore_hand_over(GuardCore *self, PyObject *args)
+{
+	struct guard_share *share, *mine;
+	struct guard_ops ops = { 0 };
+	GuardCore *shared;
+	PyObject *given;
+	int error;
+
+	if (!PyArg_ParseTuple(args, "O!O:_hand_over", &GuardCore_Type, &shared, &given))
+		return NULL;
+	if (self->kind != GUARD_EXCLUSIVE || shared->kind != GUARD_SHARED || !shared->open || self->semid != shared->semid) {
+		PyErr_SetString(PyExc_ValueError, "these two are not sides of one lock");
+		return NULL;
+	}
+	share = share_to_give(self);
+	if (!share)
+		return NULL;
+	if (parse_ops(given, &ops)) {
+		drop_ops(&ops);
+		return NULL;
+	}
+	/* Before anything is given up: for this there may be no memory. */
+	mine = free_share(shared);
+	if (!mine) {
+		drop_ops(&ops);
+		return PyErr_NoMemory();
+	}
+	share->count--;
+	error = leave_by(self, &ops);
+	drop_ops(&ops);
+	if (error)
+		return fail(self, error, "downgrade");
+	mine->thread = share_owner(shared);
+	mine->count = 1;
+	mutex_count(&shared->waits, false, 0);
+	Py_XINCREF(self->owner_died);
+	Py_XSETREF(shared->owner_died, self->owner_died);
+	Py_RETURN_NONE;
+}
+
 static PyObject *GuardCore_close(GuardCore *self, PyObject *Py_UNUSED(ignored))
 {
 	if (!self->open)
@@ -721,6 +778,7 @@ static PyMethodDef methods[] = {
 		    "Say that what it guards is consistent again, though an owner died inside.\n\n"
 		    "Raises:\n    RuntimeError: this thread does not hold it by way of this object.\n") },
 	{ "_open", (PyCFunction)(void (*)(void))GuardCore_open, METH_VARARGS | METH_KEYWORDS, NULL },
+	{ "_hand_over", (PyCFunction)GuardCore_hand_over, METH_VARARGS, NULL },
 	{ "_close", (PyCFunction)GuardCore_close, METH_NOARGS, NULL },
 	{ "_words", (PyCFunction)GuardCore_words, METH_O, NULL },
 	{ "_counts", (PyCFunction)GuardCore_counts, METH_NOARGS, NULL },
