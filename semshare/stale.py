@@ -25,20 +25,9 @@ from semshare._abi import ffi, lib
 from semshare._native import is_dead
 from semshare.area_info import AreaInfo
 from semshare.errors import Error, Removed
+from semshare.named_set import NOUNS
 from semshare.segment import Segment, SegmentState
 from semshare.semaphore_set import SemaphoreSet
-
-NOUNS: Final = {
-    lib.SEMSHARE_SET_LOCK: "lock",
-    lib.SEMSHARE_SET_RLOCK: "reentrant lock",
-    lib.SEMSHARE_SET_POOL: "lock pool",
-    lib.SEMSHARE_SET_RWLOCK: "read/write lock",
-    lib.SEMSHARE_SET_SEMAPHORE: "semaphore",
-    lib.SEMSHARE_SET_BOUNDED: "bounded semaphore",
-    lib.SEMSHARE_SET_EVENT: "event",
-    lib.SEMSHARE_SET_CONDITION: "condition",
-    lib.SEMSHARE_SET_BARRIER: "barrier",
-}
 
 
 @dataclass(frozen=True)
@@ -225,7 +214,8 @@ def _is_idle(taken: SemaphoreSet, kind: int) -> bool:
     values = taken.values()
     if kind in _FREE and any(value != _FREE[kind] for value in values):
         return False
-    if kind in _GUARDED and values[0] != 1:
+    # A place's semaphore is odd as long as its waiter lives.
+    if kind in _PLACES and (values[0] != 1 or any(value & 1 for value in values[1:])):
         return False
     if kind == lib.SEMSHARE_SET_POOL:
         return True  # where all are free nobody waits, and there are many
@@ -260,5 +250,5 @@ _FREE: Final = {
     lib.SEMSHARE_SET_POOL: 1,
     lib.SEMSHARE_SET_RWLOCK: 0,
 }
-# Semaphore 0 is a lock, whatever the others are.
-_GUARDED: Final = (lib.SEMSHARE_SET_CONDITION, lib.SEMSHARE_SET_BARRIER)
+# Semaphore 0 is a lock, the others those of places.
+_PLACES: Final = (lib.SEMSHARE_SET_CONDITION, lib.SEMSHARE_SET_BARRIER)

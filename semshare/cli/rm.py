@@ -15,7 +15,8 @@ from semshare._abi import ffi, lib
 from semshare.area import list_areas
 from semshare.cli import age
 from semshare.cli.group import Failure, wide_console
-from semshare.stale import NOUNS, Stale
+from semshare.named_set import NOUNS
+from semshare.stale import Stale
 
 
 def _key(_: click.Context, parameter: click.Parameter, given: str | None) -> int | None:
