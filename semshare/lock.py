@@ -48,6 +48,9 @@ class BaseLock(Owned, Named, LockCore):
     def _noun(self) -> str:
         return self._plan.noun
 
+    def _owner_words(self) -> tuple[int, ...] | None:
+        return self._words()
+
     def _options(self) -> dict[str, Any]:
         return {"on_owner_died": self.on_owner_died}
 
@@ -128,6 +131,9 @@ class AreaLock(Owned, LockCore):
     @property
     def _noun(self) -> str:
         return f"lock of {self._of}"
+
+    def _owner_words(self) -> tuple[int, ...] | None:
+        return self._words()
 
     def _renew(self) -> str:
         return f"make the {self._of} anew"

@@ -49,6 +49,14 @@ class Identified:
     def _what(self) -> str:
         return f"{self._noun} {self._identity}"
 
+    def _called(self) -> dict[str, Any]:
+        """What opens the same in another process, and in this one."""
+        if self.closed:
+            raise ValueError(f"{self._what}: it is closed, and cannot be pickled; open it anew")
+        if self.name is not None and names.key_of(self.name) == self.key:
+            return {"name": self.name}
+        return {"key": self.key} if self.key else {"semid": self.semid}
+
     def _condition(self) -> str:
         """Its state in a few words, for the repr."""
         if self.closed:
@@ -165,14 +173,7 @@ class Named(Identified):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A pickle says what it is called: who loads it opens the same, if it still is there."""
-        if self.closed:
-            raise ValueError(f"{self._what}: it is closed, and cannot be pickled; open it anew")
-        how: dict[str, Any]
-        if self.name is not None and names.key_of(self.name) == self.key:
-            how = {"name": self.name}
-        else:
-            how = {"key": self.key} if self.key else {"semid": self.semid}
-        return _attach, (type(self), {**how, **self._options()})
+        return attach, (type(self), {**self._called(), **self._options()})
 
     def _options(self) -> dict[str, Any]:
         """What else one like this was opened with."""
@@ -208,5 +209,6 @@ class Named(Identified):
             self._segment.remove()
 
 
-def _attach(cls: type[Named], how: dict[str, Any]) -> Named:
+def attach(cls: type[_Self], how: dict[str, Any]) -> _Self:
+    """What a pickle calls."""
     return cls.attach(**how)

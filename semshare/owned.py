@@ -35,9 +35,6 @@ class Owned(Identified):
 
     on_owner_died: OnOwnerDied | None = None
     """None: say nothing; of a lock that puts itself right."""
-    number: int
-    """Which semaphore of its set it is."""
-
     # Counts for a lock without words; and whose death was logged last.
     _found_dead = 0
     _told: tuple[int, int, int, int] | None = None
@@ -46,7 +43,6 @@ class Owned(Identified):
 
         def held(self) -> bool: ...
         def locked(self) -> bool: ...
-        def _words(self) -> tuple[int, int, int, int, int, int] | None: ...
 
     def _state(self) -> str:
         if self.held():
@@ -56,12 +52,16 @@ class Owned(Identified):
         who = self.owner()
         return f"locked by {who}" if who else "locked"
 
+    def _owner_words(self) -> tuple[int, ...] | None:
+        """Its words: epoch, kind, pid, tid, start, deaths and more, or None where it has none."""
+        raise NotImplementedError
+
     def owner(self) -> Owner | None:
         """Who holds it now, as far as its words tell; None if nobody does, or nothing is known.
 
         A look without the lock: the owner may have changed when you read it.
         """
-        words = self._words()
+        words = self._owner_words()
         if words is None or not words[0] & 1:
             return None
         return Owner(*words[1:5])
@@ -69,7 +69,7 @@ class Owned(Identified):
     @property
     def deaths(self) -> int:
         """Owners found dead inside so far, by anybody; without a companion segment, by this object."""
-        words = self._words()
+        words = self._owner_words()
         return words[5] if words is not None else self._found_dead
 
     # ------------------------------------------------------------------------------------- called by the native part
@@ -85,7 +85,7 @@ class Owned(Identified):
     def _for_unlock(self) -> str:
         return self.name or f"--semid {self.semid}"
 
-    def _owner_died(self, kind: int, pid: int, tid: int, start: int, fresh: bool = True) -> OwnerDied:
+    def _owner_died(self, kind: int, pid: int, tid: int, start: int, fresh: bool) -> OwnerDied:
         """The owner before died inside, or (not `fresh`) one before that, and nobody has put it right since."""
         self._found_dead += fresh
         if kind == lib.SEMSHARE_OWNER_USER and pid == os.getpid():

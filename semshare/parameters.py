@@ -17,7 +17,7 @@ from semshare._abi import ffi, lib
 from semshare._native import ParametersCore, owner
 from semshare.area import Area
 from semshare.errors import Denied, Error, NotFound, OutOfLimits, Removed, Timeout, UnknownParameter
-from semshare.lock import AreaLock
+from semshare.lock import REPAIRED, AreaLock
 from semshare.semaphore_set import SemaphoreSet
 
 SIZE: int = lib.SEMSHARE_PARAMETERS_SIZE
@@ -325,7 +325,7 @@ class Parameters(ParametersCore, Mapping[str, Number]):
             memory, offset = self._area._handle.writable(VALUES, BANK_SIZE)
             # What a dead owner left needs no repair: its group was not published, and the next writes all of it anew.
             key = names.key_of(self.name)
-            self._lock = AreaLock("parameters", self.name, key, found.semid, memory, offset, 0)
+            self._lock = AreaLock("parameters", self.name, key, found.semid, memory, offset, REPAIRED)
         return self._lock
 
     # ---------------------------------------------------------------------------------------------------------- end
