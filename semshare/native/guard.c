@@ -132,8 +132,8 @@ static void leave_broken(const GuardCore *self)
 			(void)semop(self->semid, &self->leave.now[i], 1);
 }
 
-/* Leave, and give back.  EPROTO: somebody else was inside at the same time, or wrote the words. */
-static int leave(GuardCore *self)
+/* Leave, and give back by @ops.  EPROTO: somebody else was inside at the same time, or wrote the words. */
+static int leave_by(GuardCore *self, const struct guard_ops *ops)
 {
 	size_t i;
 	int error = 0;
@@ -143,7 +143,7 @@ static int leave(GuardCore *self)
 			if (semshare_lock_leave(self->members[i].state, self->members[i].holding.epoch))
 				error = EPROTO;
 	if (!error)
-		return operate(self, &self->leave);
+		return operate(self, ops);
 	leave_broken(self);
 	return error;
 }
@@ -514,7 +514,7 @@ static bool give(GuardCore *self)
 	} else {
 		/* Before the semaphores: behind that a thread of ours that waited may have them. */
 		hold_end(hold);
-		error = leave(self);
+		error = leave_by(self, &self->leave);
 	}
 	if (error) {
 		fail(self, error, "release");
@@ -565,60 +565,55 @@ static PyObject *leave_it(GuardCore *self, PyObject *const *Py_UNUSED(args), Py_
 SECTION_FASTCALL(GuardCore, leave_it)
 
 /*
- * _become(other, ops): leave this one, which is exclusive, and enter the other one, which is shared, by one call: those
- * operations.
+ * _hand_over(shared, operations): this thread, which has this one alone, gives it up and has @shared in its place.  All by
+ * one call, so nobody else can have it alone in between.
  */
-static PyObject *become(GuardCore *self, PyObject *args)
+static PyObject *hand_over(GuardCore *self, PyObject *args)
 {
 	struct guard_ops ops = { 0 };
-	struct hold *hold, *other_hold;
+	struct hold *hold, *mine;
+	GuardCore *shared;
 	PyObject *given;
-	GuardCore *other;
-	int error = 0;
-	size_t i;
+	int error;
 
-	if (!PyArg_ParseTuple(args, "O!O:_become", &GuardCore_Type, &other, &given))
+	if (!PyArg_ParseTuple(args, "O!O:_hand_over", &GuardCore_Type, &shared, &given))
 		return NULL;
+	if (self->kind != GUARD_EXCLUSIVE || shared->kind != GUARD_SHARED || !shared->open || self->semid != shared->semid) {
+		PyErr_SetString(PyExc_ValueError, "these two are not sides of one lock");
+		return NULL;
+	}
 	hold = must_hold(self, "downgrade");
 	if (!hold)
 		return NULL;
-	if (self->kind != GUARD_EXCLUSIVE || other->kind != GUARD_SHARED || self->semid != other->semid || !other->open) {
-		PyErr_SetString(PyExc_ValueError, "an exclusive guard becomes a shared one of its set, that is open");
-		return NULL;
-	}
 	if (parse_ops(given, &ops)) {
 		drop_ops(&ops);
 		return NULL;
 	}
-	other_hold = free_hold(other);
-	if (!other_hold) {
+	/* Before anything is given up: for this there may be no memory. */
+	mine = free_hold(shared);
+	if (!mine) {
 		drop_ops(&ops);
 		return PyErr_NoMemory();
 	}
-	for (i = 0; i < self->members_count; i++)
-		if (semshare_lock_leave(self->members[i].state, self->members[i].holding.epoch))
-			error = EPROTO;
 	hold_end(hold);
-	if (error)
-		leave_broken(self);
-	else
-		error = operate(self, &ops);
+	error = leave_by(self, &ops);
 	drop_ops(&ops);
 	if (error)
 		return fail(self, error, "downgrade");
-	hold_begin(other_hold, taker(other));
+	hold_begin(mine, taker(shared));
+	mutex_count(&shared->waits, false, 0);
 	Py_XINCREF(self->owner_died);
-	Py_XSETREF(other->owner_died, self->owner_died);
+	Py_XSETREF(shared->owner_died, self->owner_died);
 	Py_RETURN_NONE;
 }
 
-static PyObject *become_varargs(PyObject *self, PyObject *args)
+static PyObject *hand_over_varargs(PyObject *self, PyObject *args)
 {
-	PyObject *result, *other = PyTuple_GET_SIZE(args) ? PyTuple_GET_ITEM(args, 0) : self;
+	PyObject *result, *shared = PyTuple_GET_SIZE(args) ? PyTuple_GET_ITEM(args, 0) : self;
 
-	(void)other;
-	Py_BEGIN_CRITICAL_SECTION2(self, other);
-	result = become((GuardCore *)self, args);
+	(void)shared;
+	Py_BEGIN_CRITICAL_SECTION2(self, shared);
+	result = hand_over((GuardCore *)self, args);
 	Py_END_CRITICAL_SECTION2();
 	return result;
 }
@@ -897,7 +892,7 @@ static PyMethodDef methods[] = {
 		    "Say that what it guards is consistent again, though an owner died inside.\n\n"
 		    "Raises:\n    RuntimeError: this thread does not hold it by way of this object.\n") },
 	{ "_wait_slice", METHOD(wait_slice_o), METH_O, NULL },
-	{ "_become", METHOD(become_varargs), METH_VARARGS, NULL },
+	{ "_hand_over", METHOD(hand_over_varargs), METH_VARARGS, NULL },
 	{ "_open", METHOD(open_it_keywords), METH_VARARGS | METH_KEYWORDS, NULL },
 	{ "_close", METHOD(close_it_noargs), METH_NOARGS, NULL },
 	{ "_words", METHOD(words_o), METH_O, NULL },

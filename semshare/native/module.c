@@ -51,7 +51,8 @@ PyMODINIT_FUNC PyInit__native(void)
 
 	if (PyType_Ready(&LockCore_Type) || PyType_Ready(&GuardCore_Type) ||
 	    PyType_Ready(&RingCore_Type) || PyType_Ready(&Mapping_Type) ||
-	    PyType_Ready(&ParametersCore_Type) || PyType_Ready(&ChannelCore_Type))
+	    PyType_Ready(&ParametersCore_Type) || PyType_Ready(&ChannelCore_Type) ||
+	    PyType_Ready(&ConditionCore_Type) || PyType_Ready(&BarrierCore_Type))
 		return NULL;
 	if (!ready) {
 		int error = setup();
@@ -74,10 +75,14 @@ PyMODINIT_FUNC PyInit__native(void)
 	Py_INCREF(&ChannelCore_Type);
 	Py_INCREF(&Mapping_Type);
 	Py_INCREF(&ParametersCore_Type);
+	Py_INCREF(&ConditionCore_Type);
+	Py_INCREF(&BarrierCore_Type);
 	if (PyModule_AddObject(self, "LockCore", (PyObject *)&LockCore_Type) ||
 	    PyModule_AddObject(self, "GuardCore", (PyObject *)&GuardCore_Type) ||
 	    PyModule_AddObject(self, "RingCore", (PyObject *)&RingCore_Type) ||
 	    PyModule_AddObject(self, "ChannelCore", (PyObject *)&ChannelCore_Type) ||
+	    PyModule_AddObject(self, "ConditionCore", (PyObject *)&ConditionCore_Type) ||
+	    PyModule_AddObject(self, "BarrierCore", (PyObject *)&BarrierCore_Type) ||
 	    PyModule_AddObject(self, "Mapping", (PyObject *)&Mapping_Type) ||
 	    PyModule_AddObject(self, "ParametersCore", (PyObject *)&ParametersCore_Type) ||
 	    PyModule_AddObject(self, "RING_VARIANTS", ring_variants()) || record_types(self)) {

@@ -47,6 +47,8 @@ extern PyTypeObject RingCore_Type;
 extern PyTypeObject ChannelCore_Type;
 extern PyTypeObject Mapping_Type;
 extern PyTypeObject ParametersCore_Type;
+extern PyTypeObject ConditionCore_Type;
+extern PyTypeObject BarrierCore_Type;
 
 PyObject *ring_variants(void);
 int record_types(PyObject *module);
