@@ -20,6 +20,7 @@ from rich.text import Text
 from semshare import Error, NotFound, _abi, _native, device, route, stale
 from semshare._abi import ffi, lib
 from semshare.area import list_areas
+from semshare.cli import deadlocks
 from semshare.cli.group import wide_console
 from semshare.demo import kernel, program_start
 
@@ -40,12 +41,20 @@ class Finding:
 
 
 @click.command("doctor", short_help="Can this machine run semshare, and what to do if not.")
+@click.option("--deadlocks", "only_deadlocks", is_flag=True, help="Look for deadlocks, and for nothing else.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
-def command(as_json: bool) -> None:
+def command(only_deadlocks: bool, as_json: bool) -> None:
     """Say whether this machine can run semshare, and what to do about each "no".
 
     The exit status is 1 if the embedded default cannot run: a SysV set and POSIX shared memory, no kernel module.
+
+    With --deadlocks: draw who waits for whom in a circle, in this IPC namespace, and say who waits of whom nothing can
+    be known. The exit status is 1 if there is a deadlock, or perhaps one.
     """
+    if only_deadlocks:
+        if deadlocks.report(as_json):
+            raise SystemExit(1)
+        return
     findings = list(examine())
     broken = [finding for finding in findings if finding.needed and finding.verdict == NO]
     if as_json:
