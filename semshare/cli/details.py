@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from semshare import AreaInfo
 from semshare.cli import condition, contents
 from semshare.cli.contents import Content
 from semshare.cli.sets import Holder, LockState, SetInfo
+
+EACH_SEMAPHORE: Final = ("values", "waiters", "zero_waiters")
+"""Of a set's, those with a number for each semaphore."""
 
 
 def of_area(info: AreaInfo, content: Content | None) -> dict[str, Any]:

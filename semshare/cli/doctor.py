@@ -17,7 +17,7 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from semshare import Error, NotFound, _abi, _native, device, route, stale
+from semshare import Error, NotFound, _abi, _native, device, route, semaphore_set, stale
 from semshare._abi import ffi, lib
 from semshare.area import list_areas
 from semshare.cli import deadlocks
@@ -150,19 +150,31 @@ def _semtimedop_advice(code: int) -> str:
 
 def _semaphore_limits() -> Iterator[Finding]:
     try:
-        _, _, operations, sets = map(int, Path("/proc/sys/kernel/sem").read_text().split())
-        used = len(Path("/proc/sysvipc/sem").read_text().splitlines()) - 1
-    except (OSError, ValueError) as error:
-        yield Finding("semaphore limits", NOTE, str(error), "mount /proc to see them", needed=False)
+        most, used = semaphore_set.limits(), semaphore_set.usage()
+    except Error as error:
+        yield Finding("semaphore limits", NOTE, *_parts(error), needed=False)
         return
-    scarce = used >= sets * 0.9
+    advice = []
+    if _is_scarce(used.used_sets, most.sets):
+        advice.append(
+            "sysctl kernel.sem raises its fourth number (SEMMNI); a LockPool has thousands of locks in one set"
+        )
+    if _is_scarce(used.used_semaphores, most.semaphores):
+        advice.append("sysctl kernel.sem raises its second number (SEMMNS)")
     yield Finding(
         "semaphore limits",
-        NOTE if scarce else YES,
-        f"{used} of {sets} sets used, {operations} operations in one call",
-        "ipcs -s lists the sets; sysctl kernel.sem raises its fourth number (SEMMNI)" if scarce else "",
+        NOTE if advice else YES,
+        f"{used.used_sets:,} of {most.sets:,} sets used, {used.used_semaphores:,} of {most.semaphores:,} semaphores; "
+        f"{most.semaphores_per_set:,} in one set, {most.operations_per_call:,} operations in one call",
+        "; ".join(["ipcs -s lists the sets, semshare rm --stale removes ours that nobody uses", *advice])
+        if advice
+        else "",
         needed=False,
     )
+
+
+def _is_scarce(used: int, most: int) -> bool:
+    return used >= most * 0.9
 
 
 # --------------------------------------------------------------------------------------------------- shared memory
@@ -179,6 +191,7 @@ def _shared_memory() -> Iterator[Finding]:
         "a segment was made and removed" if shmid >= 0 else f"shmget: {os.strerror(code)}",
         "" if shmid >= 0 else "locks remember their owner there: ipcs -m, and sysctl kernel.shmmni, kernel.shmall",
     )
+    yield from _segment_limits()
     folder = Path("/dev/shm")
     probe = folder / f"semshare-doctor-{os.getpid()}-{time.monotonic_ns()}"
     try:
@@ -201,6 +214,26 @@ def _shared_memory() -> Iterator[Finding]:
         NOTE if little else YES,
         f"{folder}, {free >> 20} MiB free",
         f"mount -o remount,size=256M {folder}; in a container: --shm-size" if little else "",
+    )
+
+
+def _segment_limits() -> Iterator[Finding]:
+    what = "segment limits"
+    try:
+        used = len(Path("/proc/sysvipc/shm").read_text().splitlines()) - 1
+        most = int(Path("/proc/sys/kernel/shmmni").read_text())
+    except (OSError, ValueError) as error:
+        yield Finding(what, NOTE, str(error), "mount /proc to see them", needed=False)
+        return
+    scarce = _is_scarce(used, most)
+    yield Finding(
+        what,
+        NOTE if scarce else YES,
+        f"{used:,} of {most:,} segments used",
+        "ipcs -m lists them, semshare rm --stale removes ours that nobody uses; sysctl kernel.shmmni raises the limit"
+        if scarce
+        else "",
+        needed=False,
     )
 
 

@@ -29,6 +29,8 @@ def of_set(relations: Relations, info: SetInfo, only: int | None = None) -> Tree
         for holder in [lock.holder for lock in info.locks if lock.number == number and lock.holder is not None]:
             if not holder.pid:
                 branch.add(f"held by {parties.of_holder(holder)}")
+        if _are_readers(info, number) and info.values and info.values[number]:
+            branch.add(f"[yellow]{info.values[number]:,} inside, and who is not known[/]")
         for hold in relations.holds.get(semaphore, ()):
             _go_on(relations, branch.add(_held_by(info, number, hold)), hold, (hold.thread,))
         for waiting in relations.waiters_for(*semaphore):
@@ -77,7 +79,14 @@ def numbers_of(relations: Relations, info: SetInfo) -> list[int]:
     found |= {each.number for each in relations.holds if each.semid == info.semid and relations.holds[each]}
     found |= {each.number for each in relations.unknown if each.semid == info.semid}
     found |= {each.number for w in relations.waits.values() for each in w.semaphores if each.semid == info.semid}
+    if any(_are_readers(info, number) and value for number, value in enumerate(info.values or ())):
+        found.add(lib.SEMSHARE_RWLOCK_READERS)
     return sorted(found)
+
+
+def _are_readers(info: SetInfo, number: int) -> bool:
+    """Whether a semaphore counts readers, who leave no words."""
+    return (info.kind, number) == (lib.SEMSHARE_SET_RWLOCK, lib.SEMSHARE_RWLOCK_READERS)
 
 
 def _held_by(info: SetInfo, number: int, hold: Hold) -> str:

@@ -11,12 +11,14 @@ import click
 from rich.markup import escape
 from rich.table import Table
 
-from semshare import AreaInfo, key_of
+from semshare import AreaInfo, Error, SemaphoreSet, key_of
+from semshare._abi import lib
+from semshare._native import is_dead
 from semshare.cli import age, condition, deadlocks, details, drawing, inventory, ls, parties, phrases, relations
 from semshare.cli.contents import Content
 from semshare.cli.group import Failure, wide_console
 from semshare.cli.relations import Relations
-from semshare.cli.sets import LockState, SetInfo
+from semshare.cli.sets import OWNERLESS, Holder, LockState, SetInfo
 from semshare.deadlocks import Semaphore, Step
 
 
@@ -153,7 +155,7 @@ def _area_lines(info: AreaInfo, content: Content | None) -> list[tuple[str, str]
             "memory",
             f"{info.backend}, {info.kind}, {info.size:,} bytes, mode {info.mode:04o}, of {parties.user(info.uid)}",
         ),
-        ("users", "not known" if info.handles is None else f"{info.handles} have it open"),
+        ("users", "not known" if info.handles is None else f"{info.handles} with it open"),
         ("made", _ago(info.created) + (f" by process {info.creator_pid}" if info.creator_pid else "")),
         ("stale", "nobody uses it any more: semshare rm --stale" if info.stale else ""),
     ]
@@ -167,7 +169,7 @@ def _set_lines(info: SetInfo) -> list[tuple[str, str]]:
     state = info.state
     trouble = "red" if condition.is_troubled(info) else "default"
     beside = f", segment {info.shmid}" if info.shmid is not None else ""
-    locks = info.locks
+    rwlock = info.kind == lib.SEMSHARE_SET_RWLOCK
     return [
         ("set" if not info.use else info.use, escape(info.name) or "without a name"),
         ("semid", f"{info.semid}, key {state.key & 0xFFFFFFFF:#010x}{beside}"),
@@ -176,12 +178,27 @@ def _set_lines(info: SetInfo) -> list[tuple[str, str]]:
         ("mode", f"{state.mode & 0o777:04o}, of {parties.user(state.uid)}"),
         ("made", _ago(state.last_change)),
         ("last used", _ago(state.last_operation) if state.last_operation else "never"),
-        ("taken", f"{info.turns:,} times so far" if info.turns is not None else ""),
+        ("written" if rwlock else "taken", f"{info.turns:,} times so far" if info.turns is not None else ""),
         ("opened", f"{info.generation:,} times so far" if info.places or info.generation else ""),
+        ("changed", _last_pid(info)),
         ("deaths", str(info.deaths) if info.turns is not None else ""),
-        ("died", ", ".join(_death(info, lock) for lock in locks if lock.dead is not None)),
+        ("died", ", ".join(_death(info, lock) for lock in info.locks if lock.dead is not None)),
         ("open in", escape(", ".join(parties.of(thread) for thread in parties.attached_to(info.shmid)))),
     ]
+
+
+def _last_pid(info: SetInfo) -> str:
+    """Who changed it last, of what has no owner."""
+    if info.kind not in (*OWNERLESS, lib.SEMSHARE_SET_RWLOCK):
+        return ""
+    number = lib.SEMSHARE_RWLOCK_READERS if info.kind == lib.SEMSHARE_SET_RWLOCK else 0
+    try:
+        pid = SemaphoreSet(semid=info.semid).pid(number)
+    except Error:
+        return ""
+    what = "reading begun or ended last" if number else "last"
+    who = parties.of_holder(Holder(pid, "process" if pid else "", not is_dead(pid) if pid else None))
+    return f"{what} by {escape(who)}"
 
 
 def _death(info: SetInfo, lock: LockState) -> str:

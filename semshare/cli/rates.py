@@ -5,13 +5,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Final
 
 from semshare import ChannelState, RingState
 from semshare.cli.inventory import Inventory
-
-WRAP: Final = 2**31
-"""Where the count of a lock's turns begins again."""
+from semshare.cli.sets import TURNS
 
 Counters = Mapping[tuple[str, object], Mapping[str, int]]
 """The counters of an object by their names; of all objects by what tells them apart."""
@@ -34,7 +31,7 @@ class Rates:
         for name, count in self.counters.get((kind, identity), {}).items():
             grown = count - then[name] if name in then else -1
             if kind == "set" and name in then:
-                grown %= WRAP
+                grown %= TURNS  # it has begun again
             found[name] = grown / self.seconds if grown >= 0 and self.seconds > 0 else None
         return found
 

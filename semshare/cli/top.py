@@ -60,8 +60,8 @@ class View:
 def command(interval: float, count: int | None, as_json: bool) -> None:
     """Show what goes on at sets, locks, rings, channels and areas, until Ctrl-C: rates, fill, and who waits.
 
-    All of it is looked at without taking a lock. Rates are those of a second, since the look before. Where the output is
-    no terminal, each look is printed below the one before.
+    All of it is looked at without taking a lock. Rates are those of a second, since the look before. Where the output
+    is no terminal, each look is printed below the one before.
     """
     console = wide_console()
     try:
