@@ -23,7 +23,9 @@ from semshare import (
     BadKey,
     BadName,
     BadValue,
+    Barrier,
     BoundedSemaphore,
+    Condition,
     Denied,
     Error,
     Event,
@@ -55,8 +57,10 @@ CLASSES = {
     Event: {},
     RWLock: {},
     LockPool: {"count": 3},
+    Condition: {},
+    Barrier: {"parties": 2},
 }
-OWNED = [Lock, RLock, RWLock, LockPool]
+OWNED = [Lock, RLock, RWLock, LockPool, Condition]
 
 each_class = pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
 each_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.id)
