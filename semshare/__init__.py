@@ -3,7 +3,9 @@
 
 from semshare._native import RecordView, Reservation
 from semshare.area import Area, AreaEvent, AreaInfo
+from semshare.barrier import Barrier
 from semshare.channel import Channel, ChannelState, Command, Pending
+from semshare.condition import Condition
 from semshare.errors import (
     Abandoned,
     AbiMismatch,
@@ -60,6 +62,8 @@ from semshare.semaphore_set import (
 __all__ = [
     "Lock",
     "RLock",
+    "Condition",
+    "Barrier",
     "Ring",
     "Channel",
     "Parameters",
