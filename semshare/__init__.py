@@ -43,12 +43,17 @@ from semshare.errors import (
     WrongKind,
     WrongSize,
 )
+from semshare.event import Event
 from semshare.lock import Lock, RLock
+from semshare.lock_pool import LockPool, MemberLock
 from semshare.lock_statistics import LockStatistics
+from semshare.multi_lock import MultiLock
 from semshare.names import key_of
 from semshare.owner import Owner
 from semshare.parameters import Limits, Parameter, Parameters
 from semshare.ring import Record, Ring, RingState
+from semshare.rwlock import ReadSide, RWLock, WriteSide
+from semshare.semaphore import BoundedSemaphore, Semaphore
 from semshare.semaphore_set import (
     IPC_CREAT,
     IPC_EXCL,
@@ -62,8 +67,17 @@ from semshare.semaphore_set import (
 __all__ = [
     "Lock",
     "RLock",
+    "RWLock",
+    "ReadSide",
+    "WriteSide",
+    "Semaphore",
+    "BoundedSemaphore",
+    "Event",
     "Condition",
     "Barrier",
+    "LockPool",
+    "MemberLock",
+    "MultiLock",
     "Ring",
     "Channel",
     "Parameters",
