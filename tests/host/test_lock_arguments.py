@@ -411,10 +411,13 @@ def test_who_has_not_acquired_it_does_not_release_it(kind, name):
 
 def uses_of(kind, made, lock):
     """All that can be done with it and needs its set."""
-    if kind.lock is None:
+    if kind.id == "Barrier":
+        return [made.wait, lambda: made.wait(1), made.abort, made.reset]
+    if kind.id == "Event":
         return [made.is_set, made.set, made.clear, made.wait, lambda: made.wait(1), lambda: made.wait(0), made.waiters]
     uses = [lock.acquire, lambda: lock.acquire(timeout=1), lambda: lock.acquire(False), lock.acquire_nowait]
-    return [*uses, lock.__enter__, lock.locked, made.waiters]
+    # How many wait for a condition its words say, not its set.
+    return [*uses, lock.__enter__, lock.locked] + ([made.waiters] if kind.id != "Condition" else [])
 
 
 @each_kind
