@@ -1,19 +1,23 @@
 # SPDX-License-Identifier: MIT
-"""The companion of a bare lock: a SysV shared memory segment under its key, for what a semaphore cannot remember."""
+"""The companion of a set: a SysV shared memory segment under its key, for what semaphores cannot remember."""
 
 from __future__ import annotations
 
 import errno
 import time
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from semshare import names
+from semshare import advice, names
 from semshare._abi import ffi, lib
 from semshare._native import Mapping, is_dead
-from semshare.errors import AbiMismatch, NameCollision, Timeout, failure
+from semshare.errors import AbiMismatch, LimitReached, NameCollision, Timeout, failure
 
-STATE_OFFSET: int = ffi.offsetof("struct semshare_lock_segment", "state")
+if TYPE_CHECKING:
+    from semshare.named_set import Plan
+
+STATE_OFFSET: Final[int] = ffi.offsetof("struct semshare_lock_segment", "state")
+STATE_SIZE: Final[int] = ffi.sizeof("struct semshare_lock_state")
 
 # For a creator to fill it in. It takes microseconds; a machine may be busy, or the creator stopped.
 FILL_LIMIT = 5.0
@@ -21,6 +25,19 @@ POLL = 0.001
 
 # What makes a segment impossible, and a lock without one the best there is.
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.ENOSPC, errno.ENOMEM, errno.ENOSYS)
+_LIMITED = (errno.ENOSPC, errno.ENOMEM)
+
+_PLACES = (lib.SEMSHARE_SET_CONDITION, lib.SEMSHARE_SET_BARRIER)
+
+
+def size_of(kind: int, count: int) -> int:
+    """Bytes of the companion of a set of `count` semaphores."""
+    page: int = lib.SEMSHARE_LOCK_SEGMENT_SIZE
+    if kind in _PLACES:
+        return int(lib.SEMSHARE_PLACES_SEGMENT_SIZE)
+    if kind != lib.SEMSHARE_SET_POOL:
+        return page
+    return -(-(STATE_OFFSET + count * STATE_SIZE) // page) * page
 
 
 class Segment:
@@ -34,13 +51,28 @@ class Segment:
 
     @property
     def name(self) -> str:
-        """The lock's name as it is stored; empty if it was made by key."""
+        """Its name as it is stored; empty if it was made by key."""
         return names.text_of(bytes(ffi.buffer(self._words.name)))
 
     @property
     def semid(self) -> int:
         """The set for which it was made."""
         return int(self._words.semid)
+
+    @property
+    def count(self) -> int:
+        """Semaphores in that set."""
+        return int(self._words.nsems)
+
+    @property
+    def kind(self) -> int:
+        """What the set is: enum semshare_set_kinds."""
+        return int(self._words.kind)
+
+    @property
+    def limit(self) -> int:
+        """The most permits, or the parties, of a set that has such; else 0."""
+        return int(self._words.limit)
 
     @property
     def magic(self) -> int:
@@ -52,7 +84,15 @@ class Segment:
         """Of who filled it in."""
         return int(self._words.abi_version)
 
-    def fill(self, key: int, semid: int, count: int, name: str | None) -> None:
+    def fill(
+        self,
+        key: int,
+        semid: int,
+        count: int,
+        name: str | None,
+        kind: int = lib.SEMSHARE_SET_LOCK,
+        limit: int = 0,
+    ) -> None:
         """Fill it in, the magic number last. Two who do that at the same time write the same."""
         words = self._words
         words.abi_version = lib.SEMSHARE_ABI_VERSION
@@ -60,6 +100,8 @@ class Segment:
         words.key = key & 0xFFFFFFFF
         words.semid = semid
         words.nsems = count
+        words.kind = kind
+        words.limit = limit
         if name is not None:
             ffi.buffer(words.name)[:] = names.padded(name)
         lib.semshare_publish(ffi.addressof(words, "magic"), lib.SEMSHARE_LOCK_MAGIC)
@@ -124,46 +166,57 @@ def attach(shmid: int) -> Segment | None:
     return Segment(shmid, mapping)
 
 
-def companion(key: int, semid: int, count: int, name: str | None, mode: int) -> Segment | None:
-    """The companion of the set `semid`, made if there is none.
+def companion(
+    key: int, semid: int, count: int, plan: Plan, what: str, name: str | None, mode: int, *, make: bool = True
+) -> Segment | None:
+    """The companion of the set `semid`, of `count` semaphores, made as `plan` says if there is none.
+
+    Args:
+        make: make it if there is none.
 
     Returns:
-        None where there cannot be one: this user may not, a limit is reached, or another program has a segment under
-        that key. The lock works without; nobody then knows who owns it.
+        None where there is none, and cannot be one: this user may not, a limit is reached, or another program has a
+        segment under that key. If the plan does without, it works; nobody then knows who owns it.
 
     Raises:
-        NameCollision: it is that of a lock of another name.
+        NameCollision: it is that of a set of another name; or, if there has to be one, of another program.
+        Denied, LimitReached: there has to be one, and cannot be.
         AbiMismatch: it was made by another version.
         Timeout: its creator lives and does not fill it in.
     """
-    size = lib.SEMSHARE_LOCK_SEGMENT_SIZE
-    what = f"lock {name!r}" if name is not None else f"lock with key {key:#x}"
+    size = size_of(plan.kind, count)
     deadline = time.monotonic() + FILL_LIMIT
     while True:
         made = False
         shmid = lib.shmget(key, 0, 0)
         if shmid < 0 and ffi.errno == errno.ENOENT:
+            if not make:
+                return None
             shmid = lib.shmget(key, size, lib.IPC_CREAT | lib.IPC_EXCL | (mode & 0o666))
             made = shmid >= 0
             if shmid < 0 and ffi.errno == errno.EEXIST:
                 continue
         if shmid < 0:
-            if ffi.errno in _FORBIDDEN:
-                return None
-            raise failure(ffi.errno, what, "shmget")
+            code = ffi.errno
+            if code not in _FORBIDDEN or plan.remembers:
+                if code in _LIMITED:
+                    raise LimitReached(code, f"{what}: shmget: {advice.segments_are_limited(size)}")
+                raise failure(code, what, "shmget")
+            return None
         segment = attach(shmid)
         if segment is None:
             if state_of(shmid) is None and lib.shmget(key, 0, 0) != shmid:
                 continue  # it was removed in between
+            _refuse_strange(shmid, plan, what)
             return None
         if made:
-            segment.fill(key, semid, count, name)
+            segment.fill(key, semid, count, name, plan.kind, plan.limit)
             return segment
         while segment.magic == 0:
             state = state_of(shmid)
             if state is None or is_dead(state.creator):
-                segment.fill(key, semid, count, name)
-                return segment
+                segment.fill(key, semid, count, name, plan.kind, plan.limit)
+                break
             if time.monotonic() > deadline:
                 segment.close()
                 raise Timeout(
@@ -174,6 +227,7 @@ def companion(key: int, semid: int, count: int, name: str | None, mode: int) -> 
             time.sleep(POLL)
         if segment.magic != lib.SEMSHARE_LOCK_MAGIC:
             segment.close()
+            _refuse_strange(shmid, plan, what)
             return None
         if segment.abi_version != lib.SEMSHARE_ABI_VERSION:
             version = segment.abi_version
@@ -188,19 +242,34 @@ def companion(key: int, semid: int, count: int, name: str | None, mode: int) -> 
             if lib.semget(key, 0, 0) == semid:
                 segment.remove()
             segment.close()
-            if lib.shmget(key, 0, 0) == shmid:
-                return None  # we may not remove it
             if lib.semget(key, 0, 0) != semid:
                 return None  # the caller finds that out
+            if lib.shmget(key, 0, 0) == shmid:
+                _refuse_strange(shmid, plan, what)  # we may not remove it
+                return None
             continue
         if name is not None and segment.name not in ("", name):
             other = segment.name
             segment.close()
             raise NameCollision(
                 errno.EEXIST,
-                f"{what}: key {key:#x} is that of lock {other!r} as well (keys are hashes); choose another name",
+                f"{what}: key {key & 0xFFFFFFFF:#x} is that of {other!r}, too: keys are hashes; choose another name",
             )
+        if len(segment.mapping) < size_of(segment.kind, segment.count):
+            segment.close()
+            _refuse_strange(shmid, plan, what)
+            return None
         return segment
+
+
+def _refuse_strange(shmid: int, plan: Plan, what: str) -> None:
+    """The segment is not ours to use, or not this user's: raise that if there has to be one."""
+    if plan.remembers:
+        raise NameCollision(
+            errno.EEXIST,
+            f"{what}: another program has segment {shmid} under its key, or this user may not use it, and it cannot be "
+            "without one; choose another name, or ask for the right to write",
+        )
 
 
 def all_segments() -> Iterator[SegmentState]:

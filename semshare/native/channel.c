@@ -204,7 +204,7 @@ static int pass_and_give(ChannelCore *self, struct work *work, pass_t pass, cons
 	int error = 0;
 	int given;
 
-	if (holding->died && semshare_channel_repair(&self->view))
+	if (holding->found == SEMSHARE_LOCK_DIED && semshare_channel_repair(&self->view))
 		semshare_channel_tell_broken(control, SEMSHARE_RING_BAD_REPAIR);
 	if (semshare_load(&control->state) == SEMSHARE_RING_OK)
 		error = pass(self, work, &hint);
@@ -735,6 +735,7 @@ static PyObject *ChannelCore_open(ChannelCore *self, PyObject *args)
 		return PyLong_FromLong(error);
 	}
 	self->mutex.semid = semid;
+	self->mutex.repaired = true;
 	self->mutex.state = &self->view.control->lock;
 	self->generation = owner_generation;
 	self->closing = false;

@@ -21,159 +21,68 @@ static bool held_here(const LockCore *self)
 	return self->holder && self->generation == owner_generation;
 }
 
-/* Does this thread hold the lock of @semid, by way of whichever object? */
-bool lock_held_by_this_thread(int semid)
+/* Does this thread hold the lock that is semaphore @number of @semid, by way of whichever object? */
+bool lock_held_by_this_thread(int semid, unsigned short number)
 {
 	LockCore *lock;
 
 	for (lock = locks; lock; lock = lock->next)
-		if (lock->mutex.semid == semid && held_by_me(lock))
+		if (lock->mutex.semid == semid && lock->mutex.number == number && held_by_me(lock))
 			return true;
 	return false;
 }
 
-/* --------------------------------------------------------------- arguments */
-
-/*
- * What stands behind the first @first arguments: blocking=True and timeout=-1, by position or by name, with the errors
- * of threading.Lock.acquire(); and if @type is given type=0, and then all by name only.  A sixth of the work of
- * PyArg_Parse..., and most calls have none of them.
- */
-int parse_wait(const char *function, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames, int first,
-	       bool *blocking, double *timeout, uint32_t *type)
-{
-	static const char *const names[] = { "blocking", "timeout", "type" };
-	Py_ssize_t named = kwnames ? PyTuple_GET_SIZE(kwnames) : 0;
-	PyObject *values[3] = { NULL, NULL, NULL };
-	int most = first + (type ? 0 : 2);
-	Py_ssize_t i;
-
-	*blocking = true;
-	*timeout = -1;
-	if (type)
-		*type = 0;
-	if (nargs < first || nargs > most) {
-		PyErr_Format(PyExc_TypeError, "%s() takes %d to %d positional arguments (%zd given)", function, first,
-			     most, nargs);
-		return -1;
-	}
-	for (i = first; i < nargs; i++)
-		values[i - first] = args[i];
-	for (i = 0; i < named; i++) {
-		PyObject *name = PyTuple_GET_ITEM(kwnames, i);
-		int which;
-
-		for (which = type ? 2 : 1; which >= 0; which--)
-			if (PyUnicode_CompareWithASCIIString(name, names[which]) == 0)
-				break;
-		if (which < 0 || values[which]) {
-			PyErr_Format(PyExc_TypeError, which < 0 ? "%s() got an unexpected keyword argument '%U'" :
-				     "%s() got multiple values for argument '%U'", function, name);
-			return -1;
-		}
-		values[which] = args[nargs + i];
-	}
-	if (values[0]) {
-		int truth = PyObject_IsTrue(values[0]);
-
-		if (truth < 0)
-			return -1;
-		*blocking = truth;
-	}
-	if (values[1] && values[1] != Py_None) {
-		*timeout = PyFloat_AsDouble(values[1]);
-		if (*timeout == -1.0 && PyErr_Occurred())
-			return -1;
-	}
-	if (values[2]) {
-		unsigned long long tag = PyLong_AsUnsignedLongLong(values[2]);
-
-		if (tag == (unsigned long long)-1 && PyErr_Occurred())
-			return -1;
-		if (tag > UINT32_MAX) {
-			PyErr_SetString(PyExc_OverflowError, "a record's type is a number of 32 bits");
-			return -1;
-		}
-		*type = (uint32_t)tag;
-	}
-	return 0;
-}
-
-/* The moment until which to wait: NEVER without a limit, 0 (long ago) if not blocking. */
-int deadline_from(bool blocking, double timeout, int64_t *deadline)
-{
-	if (timeout != -1.0) {
-		if (!blocking) {
-			PyErr_SetString(PyExc_ValueError, "can't specify a timeout for a non-blocking call");
-			return -1;
-		}
-		if (!(timeout >= 0)) {
-			PyErr_SetString(PyExc_ValueError,
-					"timeout value must be a non-negative number, or -1 to wait without limit");
-			return -1;
-		}
-		if (timeout > 9e9) {	/* 285 years: the end of int64_t in nanoseconds */
-			PyErr_SetString(PyExc_OverflowError, "timeout value is too large");
-			return -1;
-		}
-	}
-	if (!blocking)
-		*deadline = 0;
-	else if (timeout == -1.0)
-		*deadline = NEVER;
-	else
-		*deadline = clock_now() + (int64_t)(timeout * NS_PER_S);
-	return 0;
-}
-
 /* ------------------------------------------------------------------ taking */
 
-/* Raise: "WHAT LOCK: message". */
 static PyObject *misuse(LockCore *self, PyObject *exception, const char *message)
 {
-	PyObject *what = PyObject_GetAttrString((PyObject *)self, "_what");
-
-	if (what) {
-		PyErr_Format(exception, "%S: %s", what, message);
-		Py_DECREF(what);
-	}
-	return NULL;
+	return core_misuse((PyObject *)self, exception, message);
 }
 
 static PyObject *fail(LockCore *self, int error, const char *doing)
 {
-	PyObject *result;
-
-	if (self->closing || !self->open) {
+	if (self->closing || !self->open)
 		return misuse(self, PyExc_ValueError, "it is closed; open it anew");
-	}
-	result = PyObject_CallMethod((PyObject *)self, "_fail", "is", error, doing);
-	if (result) {
-		Py_DECREF(result);
-		PyErr_SetString(PyExc_SystemError, "_fail() returned");
-	}
-	return NULL;
+	return core_fail((PyObject *)self, error, doing);
 }
 
-/* The owner before died inside.  On an exception the lock goes back as it was found.  Returns false on an exception. */
+/* Give back what nobody has seen to, so that the next owner finds it as this one did. */
+static void give_as_found(LockCore *self, const struct mutex_holding *holding)
+{
+	if (holding->found == SEMSHARE_LOCK_DIED)
+		mutex_give_unrepaired(&self->mutex, holding);
+	else
+		mutex_give(&self->mutex, holding);
+}
+
+/*
+ * An owner before died inside, and nobody has said yet that what the lock guards is consistent.  On an exception the
+ * lock goes back as it was found.  Returns false on an exception.
+ */
 static bool see_to_death(LockCore *self)
 {
 	const struct semshare_owner *dead = &self->holding.dead;
 	struct semshare_ring_port port;
-	PyObject *type, *value, *traceback;
+	PyObject *type, *value, *traceback, *died;
 
 	if (self->ring && !semshare_ring_check(&port, self->ring, self->ring_size) && port.variant->locked &&
 	    semshare_sysv_repair(&port.view))
 		semshare_ring_tell_broken(self->ring, SEMSHARE_RING_BAD_REPAIR);
-	self->owner_died = PyObject_CallMethod((PyObject *)self, "_owner_died", "IIIK", dead->kind, dead->pid,
-					       dead->tid, (unsigned long long)dead->start);
-	if (self->owner_died)
+	died = PyObject_CallMethod((PyObject *)self, "_owner_died", "IIIKO", dead->kind, dead->pid, dead->tid,
+				   (unsigned long long)dead->start,
+				   self->holding.found == SEMSHARE_LOCK_DIED ? Py_True : Py_False);
+	if (died) {
+		/* Unless the callback has said that all is well, or has given the lock back itself. */
+		if (held_by_me(self) && self->holding.found != SEMSHARE_LOCK_SOUND)
+			Py_XSETREF(self->owner_died, died);
+		else
+			Py_DECREF(died);
 		return true;
+	}
 	PyErr_Fetch(&type, &value, &traceback);
-	/* Unless the callback has given the lock back itself. */
 	if (held_by_me(self)) {
 		self->holder = 0;
-		mutex_give_unrepaired(&self->mutex, &self->holding);
+		give_as_found(self, &self->holding);
 	}
 	PyErr_Restore(type, value, traceback);
 	return false;
@@ -188,7 +97,7 @@ static inline bool taken(LockCore *self, const struct mutex_holding *holding, bo
 	mutex_count(&self->waits, contended, waited);
 	if (self->owner_died)
 		Py_CLEAR(self->owner_died);
-	return !holding->died || see_to_death(self);
+	return holding->found == SEMSHARE_LOCK_SOUND || see_to_death(self);
 }
 
 static void release_memory(LockCore *self)
@@ -207,7 +116,7 @@ static int wait(LockCore *self, int64_t deadline)
 	int64_t began;
 	int error;
 
-	if (lock_held_by_this_thread(self->mutex.semid)) {
+	if (lock_held_by_this_thread(self->mutex.semid, self->mutex.number)) {
 		misuse(self, PyExc_RuntimeError,
 		       "acquire: this thread holds it already and would wait for itself for ever; release it first");
 		return -1;
@@ -219,11 +128,7 @@ static int wait(LockCore *self, int64_t deadline)
 		error = mutex_wait(&self->mutex, deadline, &self->closing, &holding, &dead_holder);
 		Py_END_ALLOW_THREADS
 		if (!error && self->closing) {
-			/* Whose death we found nobody has seen to: the next owner is to find it as well. */
-			if (holding.died)
-				mutex_give_unrepaired(&self->mutex, &holding);
-			else
-				mutex_give(&self->mutex, &holding);
+			give_as_found(self, &holding);
 			error = ECANCELED;
 		}
 		/* With the lock in hand no handler runs here: the interpreter does that later, when we have returned. */
@@ -294,6 +199,13 @@ static PyObject *LockCore_acquire(LockCore *self, PyObject *const *args, Py_ssiz
 	return result < 0 ? NULL : PyBool_FromLong(result);
 }
 
+static PyObject *LockCore_acquire_nowait(LockCore *self, PyObject *Py_UNUSED(ignored))
+{
+	int result = try_now(self, true);
+
+	return result < 0 ? NULL : PyBool_FromLong(result);
+}
+
 static PyObject *LockCore_enter(LockCore *self, PyObject *Py_UNUSED(ignored))
 {
 	int result = try_now(self, false);
@@ -346,6 +258,18 @@ static PyObject *LockCore_exit(LockCore *self, PyObject *const *Py_UNUSED(args),
 	Py_RETURN_NONE;
 }
 
+/* What it guards is consistent again. */
+static PyObject *LockCore_mark_consistent(LockCore *self, PyObject *Py_UNUSED(ignored))
+{
+	if (!held_by_me(self))
+		return misuse(self, PyExc_RuntimeError, "mark_consistent: only who holds it can say so; acquire it first");
+	self->holding.found = SEMSHARE_LOCK_SOUND;
+	if (self->mutex.state)
+		semshare_lock_trust(self->mutex.state);
+	Py_CLEAR(self->owner_died);
+	Py_RETURN_NONE;
+}
+
 /* ----------------------------------------------------------------- looking */
 
 static PyObject *LockCore_locked(LockCore *self, PyObject *Py_UNUSED(ignored))
@@ -354,7 +278,7 @@ static PyObject *LockCore_locked(LockCore *self, PyObject *Py_UNUSED(ignored))
 
 	if (!self->open)
 		return fail(self, 0, "locked");
-	value = semctl(self->mutex.semid, 0, GETVAL);
+	value = semctl(self->mutex.semid, self->mutex.number, GETVAL);
 	if (value < 0)
 		return fail(self, errno, "locked");
 	return PyBool_FromLong(value == 0);
@@ -365,37 +289,24 @@ static PyObject *LockCore_held(LockCore *self, PyObject *Py_UNUSED(ignored))
 	return PyBool_FromLong(held_by_me(self));
 }
 
-/* (epoch, kind, pid, tid, start, deaths) as the words say now, None without them. */
 static PyObject *LockCore_words(LockCore *self, PyObject *Py_UNUSED(ignored))
 {
-	const struct semshare_lock_state *state = self->mutex.state;
-
-	if (!state)
-		Py_RETURN_NONE;
-	return Py_BuildValue("IIIIKK", semshare_load_acquire(&state->epoch), semshare_load(&state->owner_kind),
-			     semshare_load(&state->owner_pid), semshare_load(&state->owner_tid),
-			     (unsigned long long)semshare_load(&state->owner_start),
-			     (unsigned long long)semshare_load(&state->deaths));
+	return mutex_words(self->mutex.state);
 }
 
 static PyObject *LockCore_counts(LockCore *self, PyObject *Py_UNUSED(ignored))
 {
-	PyObject *waits = PyList_New(MUTEX_BUCKETS);
-	int i;
+	return mutex_counts(&self->waits);
+}
 
-	if (!waits)
-		return NULL;
-	for (i = 0; i < MUTEX_BUCKETS; i++) {
-		PyObject *count = PyLong_FromUnsignedLongLong(self->waits.wait_ns[i]);
+static PyObject *LockCore_get_suspect(LockCore *self, void *Py_UNUSED(closure))
+{
+	return PyBool_FromLong(self->mutex.state && semshare_load(&self->mutex.state->suspect));
+}
 
-		if (!count) {
-			Py_DECREF(waits);
-			return NULL;
-		}
-		PyList_SET_ITEM(waits, i, count);
-	}
-	return Py_BuildValue("KKN", (unsigned long long)self->waits.acquisitions,
-			     (unsigned long long)self->waits.contended, waits);
+static PyObject *LockCore_get_number(LockCore *self, void *Py_UNUSED(closure))
+{
+	return PyLong_FromLong(self->mutex.number);
 }
 
 static PyObject *LockCore_get_semid(LockCore *self, void *Py_UNUSED(closure))
@@ -429,20 +340,26 @@ static void unlist(LockCore *self)
 	self->next = self->previous = NULL;
 }
 
-/* _open(semid, memory, offset, ring): the words are at memory[offset:], or nowhere if memory is None. */
+/*
+ * _open(semid, memory, offset, flags=0, number=0): the words are at memory[offset:], or nowhere if memory is None. Flags:
+ * LOCK_*.
+ */
 static PyObject *LockCore_open(LockCore *self, PyObject *args)
 {
+	unsigned int flags = 0;
+	unsigned short number = 0;
 	Py_ssize_t offset;
 	PyObject *memory;
-	int semid, ring;
+	int semid;
 
-	if (!PyArg_ParseTuple(args, "iOnp:_open", &semid, &memory, &offset, &ring))
+	if (!PyArg_ParseTuple(args, "iOn|IH:_open", &semid, &memory, &offset, &flags, &number))
 		return NULL;
 	if (self->open || inside_count(&self->waiting)) {
 		PyErr_SetString(PyExc_RuntimeError, "this lock is open already");
 		return NULL;
 	}
 	if (memory != Py_None) {
+		bool ring = flags & LOCK_RING;
 		Py_ssize_t need = ring ? SEMSHARE_RING_CONTROL_SIZE : offset + (Py_ssize_t)sizeof(*self->mutex.state);
 
 		if (PyObject_GetBuffer(memory, &self->memory, PyBUF_WRITABLE))
@@ -458,6 +375,9 @@ static PyObject *LockCore_open(LockCore *self, PyObject *args)
 			self->ring_size = (uint64_t)self->memory.len;
 		}
 	}
+	self->flags = flags;
+	self->mutex.number = number;
+	self->mutex.repaired = flags & (LOCK_RING | LOCK_REPAIRED);
 	self->mutex.semid = semid;
 	self->holder = 0;
 	self->closing = false;
@@ -496,6 +416,7 @@ static void LockCore_dealloc(LockCore *self)
 		mutex_give_unrepaired(&self->mutex, &self->holding);
 	unlist(self);
 	release_memory(self);
+	free(self->waits.wait_ns);
 	Py_CLEAR(self->owner_died);
 	/* The class, if it is one derived in Python, is let go of by its own dealloc, which calls this one. */
 	Py_TYPE(self)->tp_free((PyObject *)self);
@@ -525,6 +446,13 @@ static PyMethodDef methods[] = {
 		    "Raises:\n    RuntimeError: this thread holds the lock already.\n"
 		    "    Removed: the set was removed.\n"
 		    "    HolderDead: its holder is dead and used no SEM_UNDO.\n") },
+	{ "acquire_nowait", (PyCFunction)LockCore_acquire_nowait, METH_NOARGS,
+	  PyDoc_STR("acquire_nowait($self, /)\n--\n\nacquire(blocking=False)") },
+	{ "mark_consistent", (PyCFunction)LockCore_mark_consistent, METH_NOARGS,
+	  PyDoc_STR("mark_consistent($self, /)\n--\n\n"
+		    "Say that what the lock guards is consistent again, though an owner died inside.\n\n"
+		    "Until somebody who holds the lock does, each of its owners finds in `owner_died` who that was.\n\n"
+		    "Raises:\n    RuntimeError: this thread does not hold it by way of this object.\n") },
 	{ "release", (PyCFunction)LockCore_release, METH_NOARGS,
 	  PyDoc_STR("release($self, /)\n--\n\n"
 		    "Give the lock back.\n\n"
@@ -546,9 +474,13 @@ static PyMethodDef methods[] = {
 
 static PyGetSetDef getset[] = {
 	{ "semid", (getter)LockCore_get_semid, NULL, PyDoc_STR("The set's id."), NULL },
+	{ "number", (getter)LockCore_get_number, NULL, PyDoc_STR("Which of the set's semaphores it is."), NULL },
+	{ "suspect", (getter)LockCore_get_suspect, NULL,
+	  PyDoc_STR("Whether an owner died inside and nobody has said since that what the lock guards is consistent."),
+	  NULL },
 	{ "closed", (getter)LockCore_get_closed, NULL, PyDoc_STR("Whether close() was called."), NULL },
 	{ "owner_died", (getter)LockCore_get_owner_died, NULL,
-	  PyDoc_STR("An OwnerDied if the last acquire() found the owner before dead inside, else None."), NULL },
+	  PyDoc_STR("An OwnerDied if an owner died inside, until mark_consistent(), as of the last acquire(); else None."), NULL },
 	{ NULL, NULL, NULL, NULL, NULL },
 };
 

@@ -38,8 +38,10 @@ PyMODINIT_FUNC PyInit__native(void)
 	static bool ready;
 	PyObject *self;
 
-	if (PyType_Ready(&LockCore_Type) || PyType_Ready(&RingCore_Type) || PyType_Ready(&Mapping_Type) ||
-	    PyType_Ready(&ParametersCore_Type) || PyType_Ready(&ChannelCore_Type))
+	if (PyType_Ready(&LockCore_Type) || PyType_Ready(&GuardCore_Type) ||
+	    PyType_Ready(&RingCore_Type) || PyType_Ready(&Mapping_Type) ||
+	    PyType_Ready(&ParametersCore_Type) || PyType_Ready(&ChannelCore_Type) ||
+	    PyType_Ready(&ConditionCore_Type) || PyType_Ready(&BarrierCore_Type))
 		return NULL;
 	if (!ready) {
 		int error = owner_setup();
@@ -54,13 +56,19 @@ PyMODINIT_FUNC PyInit__native(void)
 	if (!self)
 		return NULL;
 	Py_INCREF(&LockCore_Type);
+	Py_INCREF(&GuardCore_Type);
 	Py_INCREF(&RingCore_Type);
 	Py_INCREF(&ChannelCore_Type);
 	Py_INCREF(&Mapping_Type);
 	Py_INCREF(&ParametersCore_Type);
+	Py_INCREF(&ConditionCore_Type);
+	Py_INCREF(&BarrierCore_Type);
 	if (PyModule_AddObject(self, "LockCore", (PyObject *)&LockCore_Type) ||
+	    PyModule_AddObject(self, "GuardCore", (PyObject *)&GuardCore_Type) ||
 	    PyModule_AddObject(self, "RingCore", (PyObject *)&RingCore_Type) ||
 	    PyModule_AddObject(self, "ChannelCore", (PyObject *)&ChannelCore_Type) ||
+	    PyModule_AddObject(self, "ConditionCore", (PyObject *)&ConditionCore_Type) ||
+	    PyModule_AddObject(self, "BarrierCore", (PyObject *)&BarrierCore_Type) ||
 	    PyModule_AddObject(self, "Mapping", (PyObject *)&Mapping_Type) ||
 	    PyModule_AddObject(self, "ParametersCore", (PyObject *)&ParametersCore_Type) ||
 	    PyModule_AddObject(self, "RING_VARIANTS", ring_variants()) || record_types(self)) {

@@ -2,6 +2,7 @@
 #include "mutex.h"
 
 #include <sched.h>
+#include <stdlib.h>
 #include <sys/ipc.h>
 #include <sys/sem.h>
 #include <unistd.h>
@@ -32,31 +33,36 @@
 /* Shorter waits than this are not worth the question. */
 #define DEATH_NS	(10 * NS_PER_MS)
 
-static void enter(const struct mutex *mutex, const struct semshare_owner *self, struct mutex_holding *holding)
+/* Note who has taken it, and whether the owner before died; @state may be NULL. */
+void mutex_enter(struct semshare_lock_state *state, bool repaired, const struct semshare_owner *self,
+		 struct mutex_holding *holding)
 {
-	struct semshare_lock_state *state = mutex->state;
-
-	holding->died = false;
+	holding->found = SEMSHARE_LOCK_SOUND;
 	holding->epoch = 0;
 	if (!state)
 		return;
+	if (!repaired) {
+		holding->found = semshare_lock_enter_wary(state, self, &holding->epoch, &holding->dead);
+		return;
+	}
 	if (semshare_load(&state->epoch) & 1) {
 		holding->dead.kind = semshare_load(&state->owner_kind);
 		holding->dead.pid = semshare_load(&state->owner_pid);
 		holding->dead.tid = semshare_load(&state->owner_tid);
 		holding->dead.start = semshare_load(&state->owner_start);
 	}
-	holding->died = semshare_lock_enter(state, self, &holding->epoch);
+	if (semshare_lock_enter(state, self, &holding->epoch))
+		holding->found = SEMSHARE_LOCK_DIED;
 }
 
 int mutex_try(const struct mutex *mutex, struct mutex_holding *holding)
 {
-	struct sembuf take = { 0, -1, IPC_NOWAIT | SEM_UNDO };
+	struct sembuf take = { mutex->number, -1, IPC_NOWAIT | SEM_UNDO };
 	const struct semshare_owner *self = owner_self();
 
 	if (semop(mutex->semid, &take, 1))
 		return errno;
-	enter(mutex, self, holding);
+	mutex_enter(mutex->state, mutex->repaired, self, holding);
 	return 0;
 }
 
@@ -117,7 +123,7 @@ static int look(const struct mutex *mutex, int64_t deadline, struct mutex_holdin
  * semaphore; if it is 0 and that process is gone, SEM_UNDO would have given it back.  Looked at twice, because between
  * the looks at the value and at the pid the semaphore may have changed hands.
  */
-static bool holder_is_dead(int semid, pid_t *holder)
+static bool holder_is_dead(const struct mutex *mutex, pid_t *holder)
 {
 	pid_t seen = 0;
 	int look;
@@ -125,15 +131,15 @@ static bool holder_is_dead(int semid, pid_t *holder)
 	for (look = 0; look < 2; look++) {
 		pid_t pid;
 
-		if (semctl(semid, 0, GETVAL) != 0)
+		if (semctl(mutex->semid, mutex->number, GETVAL) != 0)
 			return false;
-		pid = semctl(semid, 0, GETPID);
+		pid = semctl(mutex->semid, mutex->number, GETPID);
 		/* 0: a process of another pid namespace, or none. */
 		if (pid <= 0 || (look && pid != seen) || !owner_process_is_dead(pid))
 			return false;
 		seen = pid;
 	}
-	if (semctl(semid, 0, GETVAL) != 0 || semctl(semid, 0, GETPID) != seen)
+	if (semctl(mutex->semid, mutex->number, GETVAL) != 0 || semctl(mutex->semid, mutex->number, GETPID) != seen)
 		return false;
 	*holder = seen;
 	return true;
@@ -146,7 +152,7 @@ static bool holder_is_dead(int semid, pid_t *holder)
 int mutex_wait(const struct mutex *mutex, int64_t deadline, const volatile bool *stop,
 	       struct mutex_holding *holding, pid_t *holder)
 {
-	struct sembuf take = { 0, -1, SEM_UNDO };
+	struct sembuf take = { mutex->number, -1, SEM_UNDO };
 	const struct semshare_owner *self = owner_self();
 	struct timespec timeout;
 	int64_t left;
@@ -165,22 +171,22 @@ int mutex_wait(const struct mutex *mutex, int64_t deadline, const volatile bool 
 	}
 	timeout = clock_timespec(left < SLICE_NS ? left : SLICE_NS);
 	if (!semtimedop(mutex->semid, &take, 1, &timeout)) {
-		enter(mutex, self, holding);
+		mutex_enter(mutex->state, mutex->repaired, self, holding);
 		return 0;
 	}
 	error = errno;
-	if (error == EAGAIN && left >= DEATH_NS && holder_is_dead(mutex->semid, holder))
+	if (error == EAGAIN && left >= DEATH_NS && holder_is_dead(mutex, holder))
 		return EOWNERDEAD;
 	if (error == EAGAIN && deadline != NEVER && clock_now() >= deadline)
 		return ETIMEDOUT;
 	return error;
 }
 
-static int give(int semid)
+static int give(const struct mutex *mutex)
 {
-	struct sembuf release = { 0, 1, SEM_UNDO };
+	struct sembuf release = { mutex->number, 1, SEM_UNDO };
 
-	return semop(semid, &release, 1) ? errno : 0;
+	return semop(mutex->semid, &release, 1) ? errno : 0;
 }
 
 /*
@@ -190,8 +196,9 @@ static int give(int semid)
  */
 void mutex_give_broken(const struct mutex *mutex)
 {
-	if (semctl(mutex->semid, 0, GETVAL) == 0 && semctl(mutex->semid, 0, GETPID) == getpid())
-		give(mutex->semid);
+	if (semctl(mutex->semid, mutex->number, GETVAL) == 0 &&
+	    semctl(mutex->semid, mutex->number, GETPID) == getpid())
+		give(mutex);
 }
 
 /* Leave and give back.  EPROTO: somebody else was inside at the same time, or wrote the words. */
@@ -201,32 +208,40 @@ int mutex_give(const struct mutex *mutex, const struct mutex_holding *holding)
 		mutex_give_broken(mutex);
 		return EPROTO;
 	}
-	return give(mutex->semid);
+	return give(mutex);
 }
 
 /*
- * Give the mutex back as it was found, with the words of the owner who died inside: the next owner is to see to it.
- * Of a mutex whose last owner left it properly, this makes one that says its owner died: us.
+ * Leave the epoch odd: the next owner is to see to what the lock guards.  If the owner before was found dead, he is who
+ * died, as if nobody had found him.  Of a lock whose last owner left it properly, this makes one that says its owner
+ * died: us.
  */
-int mutex_give_unrepaired(const struct mutex *mutex, const struct mutex_holding *holding)
+void mutex_leave_unrepaired(struct semshare_lock_state *state, const struct mutex_holding *holding)
 {
-	struct semshare_lock_state *state = mutex->state;
-
-	if (state && holding->died) {
-		semshare_store(&state->deaths, semshare_load(&state->deaths) - 1);
-		semshare_store(&state->owner_kind, holding->dead.kind);
-		semshare_store(&state->owner_pid, holding->dead.pid);
-		semshare_store(&state->owner_tid, holding->dead.tid);
-		semshare_store(&state->owner_start, holding->dead.start);
-	}
-	return give(mutex->semid);
+	if (!state || holding->found != SEMSHARE_LOCK_DIED)
+		return;
+	semshare_store(&state->deaths, semshare_load(&state->deaths) - 1);
+	semshare_store(&state->owner_kind, holding->dead.kind);
+	semshare_store(&state->owner_pid, holding->dead.pid);
+	semshare_store(&state->owner_tid, holding->dead.tid);
+	semshare_store(&state->owner_start, holding->dead.start);
 }
 
+int mutex_give_unrepaired(const struct mutex *mutex, const struct mutex_holding *holding)
+{
+	mutex_leave_unrepaired(mutex->state, holding);
+	return give(mutex);
+}
+
+/* Without memory for a histogram there is none. */
 void mutex_count(struct mutex_waits *waits, bool contended, int64_t waited)
 {
 	waits->acquisitions++;
-	if (contended) {
-		waits->contended++;
+	if (!contended)
+		return;
+	waits->contended++;
+	if (!waits->wait_ns)
+		waits->wait_ns = calloc(MUTEX_BUCKETS, sizeof(*waits->wait_ns));
+	if (waits->wait_ns)
 		waits->wait_ns[semshare_histogram_bucket(waited > 0 ? (__u64)waited : 0)]++;
-	}
 }

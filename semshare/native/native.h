@@ -14,12 +14,19 @@
  * messages.  The methods that this file calls of it:
  *	_fail(errno, doing)			raise what that errno means for this lock
  *	_holder_dead(pid)			raise HolderDead
- *	_owner_died(kind, pid, tid, start)	return what owner_died shall be; may raise
+ *	_owner_died(kind, pid, tid, start, fresh)	return what owner_died shall be; may raise.  @fresh: nobody
+ *						has found this one dead before
  *
  * Members change under the GIL only.
  */
+#define LOCK_RING	1u	/* the lock of a ring, whose control page its memory begins with */
+#define LOCK_REPAIRED	2u	/* who finds its owner dead puts right what it guards */
+#define LOCK_REENTRANT	4u	/* its owner may take it again */
+#define LOCK_UNBOUND	8u	/* it belongs to the object, and to no thread */
+
 typedef struct lock_core {
 	PyObject_HEAD
+	unsigned int flags;		/* LOCK_* */
 	struct mutex mutex;
 	struct mutex_waits waits;
 	struct mutex_holding holding;	/* the owner's */
@@ -36,14 +43,21 @@ typedef struct lock_core {
 } LockCore;
 
 extern PyTypeObject LockCore_Type;
+extern PyTypeObject GuardCore_Type;
 extern PyTypeObject RingCore_Type;
 extern PyTypeObject ChannelCore_Type;
 extern PyTypeObject Mapping_Type;
 extern PyTypeObject ParametersCore_Type;
+extern PyTypeObject ConditionCore_Type;
+extern PyTypeObject BarrierCore_Type;
 
 PyObject *ring_variants(void);
 int record_types(PyObject *module);
-bool lock_held_by_this_thread(int semid);
+PyObject *core_misuse(PyObject *self, PyObject *exception, const char *message);
+PyObject *core_fail(PyObject *self, int error, const char *doing);
+PyObject *mutex_words(const struct semshare_lock_state *state);
+PyObject *mutex_counts(const struct mutex_waits *waits);
+bool lock_held_by_this_thread(int semid, unsigned short number);
 int parse_wait(const char *function, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames, int first,
 	       bool *blocking, double *timeout, uint32_t *type);
 int deadline_from(bool blocking, double timeout, int64_t *deadline);

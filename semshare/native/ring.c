@@ -553,7 +553,7 @@ static int pass_and_give(RingCore *self, struct job *job, const struct mutex_hol
 {
 	size_t before = job->done;
 	unsigned int hints;
-	int error = pass_locked(self, job, holding->died, sleeps, &hints);
+	int error = pass_locked(self, job, holding->found == SEMSHARE_LOCK_DIED, sleeps, &hints);
 	int given = give_back(self, holding, hints);
 
 	if (job->done != before) {
@@ -851,7 +851,7 @@ static int attempt(RingCore *self, struct job *job, bool blocking, double timeou
 			return error;
 		}
 	}
-	if (self->locked && lock_held_by_this_thread(self->mutex.semid))
+	if (self->locked && lock_held_by_this_thread(self->mutex.semid, SEMSHARE_SEM_MUTEX))
 		return EDEADLK;
 	inside_enter(&self->inside);
 	do {
@@ -1414,6 +1414,7 @@ static PyObject *RingCore_open(RingCore *self, PyObject *args)
 	Py_XINCREF(lock);
 	Py_XSETREF(self->lock, lock);
 	self->mutex.semid = lock ? lock->mutex.semid : -1;
+	self->mutex.repaired = true;
 	self->mutex.state = &self->port.view.control->lock;
 	self->recheck_ns = RECHECK_NS;
 	self->look_ns[0] = self->look_ns[1] = LOOK_NS;

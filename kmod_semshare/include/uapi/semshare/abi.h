@@ -124,7 +124,11 @@ enum semshare_set_kinds {
 	SEMSHARE_SET_BOUNDED	= 5,
 	/* Semaphore 0: 0 the event has happened, 1 not yet; without U: it outlives who set it. */
 	SEMSHARE_SET_EVENT	= 6,
-	/* Semaphore 0: a lock; 1 + n: what the waiter in place n sleeps on, without U. */
+	/*
+	 * Semaphore 0: a lock; 1 + n is of the waiter in place n: +1, U, as long as it lives
+	 * and has the place, and +2, without U, from when it is woken until it notices.  It
+	 * sleeps by -2.
+	 */
 	SEMSHARE_SET_CONDITION	= 7,
 	SEMSHARE_SET_BARRIER	= 8,	/* of @limit parties */
 	SEMSHARE_SET_KINDS	= 9,
@@ -184,7 +188,8 @@ struct semshare_lock_segment {
 enum semshare_waiter_state {
 	SEMSHARE_WAITER_NONE	= 0,	/* free */
 	SEMSHARE_WAITER_WAITS	= 1,
-	SEMSHARE_WAITER_WOKEN	= 2,	/* its semaphore was raised by one */
+	SEMSHARE_WAITER_WOKEN	= 2,
+	SEMSHARE_WAITER_FAILED	= 3,	/* of a barrier: woken because that broke, or was reset */
 };
 
 /**
@@ -194,7 +199,9 @@ enum semshare_waiter_state {
  * @pid: ... as in struct semshare_lock_state
  * @tid: ...
  * @start: ...
- * @ticket: the lower it is the longer it waits
+ * @ticket: of a condition: the lower it is the longer it waits; of a waiter that was
+ *	woken: the ticket of the first who came after that.  Of a barrier: the generation
+ *	that it waits for, times 256, and its index in that
  */
 struct semshare_waiter {
 	__u32 state;
@@ -208,9 +215,12 @@ struct semshare_waiter {
 /**
  * struct semshare_places - what a condition or a barrier has behind its lock's state
  * @ticket: of the next waiter
- * @generation: of a barrier: how many times it has opened, or was reset
+ * @generation: of a barrier: how many times it has opened, broke or was reset
  * @broken: of a barrier: not 0 while it is broken
+ * @reserved0: zero
  * @failed: of a barrier: bit n & 63 is set if generation n ended without opening
+ * @guard: of a condition: the key of the set whose lock guards it, and 1 + the number of
+ *	that semaphore in the upper half; 0 as long as nobody has opened it
  * @reserved: zero
  * @waiters: the places
  */
@@ -220,7 +230,8 @@ struct semshare_places {
 	__u32 broken;
 	__u32 reserved0;
 	__u64 failed;
-	__u64 reserved[4];
+	__u64 guard;
+	__u64 reserved[3];
 	struct semshare_waiter waiters[SEMSHARE_PLACES];
 };
 
