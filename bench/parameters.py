@@ -83,10 +83,9 @@ def parameters(rounds: int) -> Iterator[Comparison]:
         semshare.Parameter("low", 0, 0, 1 << 40, group=1),
         semshare.Parameter("high", 0, 0, 1 << 40, group=1),
     ]
-    with (
-        semshare.Parameters.create(f"bench-{os.getpid()}", declared, backend="posix") as shared,
-        tempfile.NamedTemporaryFile(dir="/dev/shm") as file,
-    ):
+    with semshare.Parameters.create(
+        f"bench-{os.getpid()}", declared, backend="posix"
+    ) as shared, tempfile.NamedTemporaryFile(dir="/dev/shm") as file:
         single = "parameter, set, one store, limits checked"
         row = Comparison(single, "multiprocessing.Value, set", "sets/s", at_least=1.0)
         row.ours, row.rival = in_turn(lambda: rate_of_sets(shared), rate_of_value, rounds)

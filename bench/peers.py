@@ -247,9 +247,9 @@ class Multiprocessing(Peer):
         return lock
 
     def attach(self) -> Any:
-        # There is no public way. Underneath it is a POSIX semaphore that has a name: the way that unpickling takes.
-        lock = multiprocessing.synchronize.Lock.__new__(multiprocessing.synchronize.Lock)
-        lock.__setstate__((0, multiprocessing.synchronize.SEMAPHORE, 1, Path(f"{self.path}.name").read_text()))
+        # There is no public way. Underneath it is a POSIX semaphore: by its name, if it has one, as unpickling does.
+        lock: Any = multiprocessing.synchronize.Lock.__new__(multiprocessing.synchronize.Lock)
+        lock.__setstate__((0, 1, 1, Path(f"{self.path}.name").read_text()))
         return lock
 
     def clean(self) -> None:

@@ -266,6 +266,8 @@ def freed_when_killed(peer: Peer) -> str:
     holder, waiter = Actor(locks), Actor(locks)
     holder.take()
     waiter.wait_for()
+    if waiter.answered(0):
+        return "no: does not wait"
     holder.kill()
     if waiter.answered(limits.lease / 2):
         return YES if waiter.answer() else NO
@@ -557,8 +559,9 @@ def handlers_run(peer: Peer) -> str:
     waiter.tell("take", None)
     if not until(lambda: waiter.flag[0] > 5 or waiter.answered(0)):
         return "no: the handlers wait"
-    if not waiter.answered(0):
-        holder.give()
+    if waiter.answered(0):
+        return "no: does not wait" if waiter.answer() else "no: gives up"
+    holder.give()
     return YES if waiter.answer() else "no: gives up"
 
 
