@@ -10,7 +10,7 @@ from typing import Any, Callable, Final, TypeVar, final
 from semshare import places
 from semshare._abi import lib
 from semshare._native import ConditionCore, LockCore
-from semshare.errors import Error, OwnerDied, WrongKind
+from semshare.errors import OwnerDied, WrongKind
 from semshare.lock import REENTRANT, AreaLock
 from semshare.named import Named
 from semshare.owned import OnOwnerDied, check_on_owner_died

@@ -129,6 +129,8 @@ class SegmentState(NamedTuple):
     attached: int
     owner: int
     """The creator's user."""
+    changed: int
+    """When it was made, or its permissions were changed: seconds since 1970."""
 
 
 def state_of(shmid: int) -> SegmentState | None:
@@ -136,7 +138,13 @@ def state_of(shmid: int) -> SegmentState | None:
     if lib.shmctl(shmid, lib.IPC_STAT, state) < 0:
         return None
     return SegmentState(
-        shmid, state.shm_perm.__key, state.shm_segsz, state.shm_cpid, state.shm_nattch, state.shm_perm.cuid
+        shmid,
+        state.shm_perm.__key,
+        state.shm_segsz,
+        state.shm_cpid,
+        state.shm_nattch,
+        state.shm_perm.cuid,
+        state.shm_ctime,
     )
 
 
@@ -154,10 +162,10 @@ def creator_of(key: int) -> int | None:
     return state.creator if state is not None else None
 
 
-def attach(shmid: int) -> Segment | None:
+def attach(shmid: int, *, readonly: bool = False) -> Segment | None:
     """Attach a segment; None if it went away, or this user may not."""
     try:
-        mapping = Mapping.of_segment(shmid)
+        mapping = Mapping.of_segment(shmid, readonly)
     except OSError:
         return None
     if len(mapping) < lib.SEMSHARE_LOCK_SEGMENT_SIZE:
@@ -280,6 +288,29 @@ def all_segments() -> Iterator[SegmentState]:
     except OSError:
         return
     for line in lines:
-        # key, shmid, perms, size, cpid, lpid, nattch, uid, gid, cuid
+        # key, shmid, perms, size, cpid, lpid, nattch, uid, gid, cuid, cgid, atime, dtime, ctime
         words = [int(word) for word in line.split()]
-        yield SegmentState(words[1], words[0] & 0xFFFFFFFF, words[3], words[4], words[6], words[9])
+        yield SegmentState(words[1], words[0] & 0xFFFFFFFF, words[3], words[4], words[6], words[9], words[13])
+
+
+# A pool of as many locks as a set can have semaphores at all.
+LARGEST: int = STATE_OFFSET + 65536 * ffi.sizeof("struct semshare_lock_state")
+
+
+def all_companions() -> Iterator[tuple[SegmentState, Segment]]:
+    """Every companion of this IPC namespace that this user may read, with its state before anybody looked at it.
+
+    It is detached again when the next is asked for.
+    """
+    for state in all_segments():
+        # Only what can be one: other programs' memory is not looked at.
+        if not state.key or state.size % lib.SEMSHARE_LOCK_SEGMENT_SIZE or state.size > LARGEST:
+            continue
+        companion = attach(state.shmid, readonly=True)
+        if companion is None:
+            continue
+        try:
+            if companion.magic == lib.SEMSHARE_LOCK_MAGIC:
+                yield state, companion
+        finally:
+            companion.close()

@@ -17,7 +17,7 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from semshare import Error, NotFound, _abi, _native, device, route, shm
+from semshare import Error, NotFound, _abi, _native, device, route, stale
 from semshare._abi import ffi, lib
 from semshare.area import list_areas
 from semshare.cli.group import wide_console
@@ -304,12 +304,12 @@ def _parts(error: Error) -> tuple[str, str]:
 
 
 def _housekeeping() -> Iterator[Finding]:
-    stale = shm.remove_stale(dry_run=True)
+    found = [each for each in stale.find() if each.certain]
     yield Finding(
         "stale objects",
-        NOTE if stale else YES,
-        ", ".join(f"{each.kind} {each.name}" for each in stale) or "none",
-        "left by processes that were killed: semshare rm --stale" if stale else "",
+        NOTE if found else YES,
+        ", ".join(f"{each.kind} {each.name}" for each in found) or "none",
+        "left by processes that were killed: semshare rm --stale" if found else "",
         needed=False,
     )
     if not os.path.isdir("/run/systemd/system"):

@@ -12,10 +12,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from semshare import AreaInfo
-from semshare.cli import contents, inventory
+from semshare.cli import condition, contents, inventory
 from semshare.cli.contents import Content, Kind
 from semshare.cli.group import wide_console
-from semshare.cli.inventory import Holder, SetInfo
+from semshare.cli.sets import Holder, LockState, SetInfo
+
+HOLDERS = 4
+"""So many of a pool stand in its line."""
 
 
 @click.command("ls", short_help="List areas, what they hold, and semaphore sets.")
@@ -100,8 +103,24 @@ def _set_dict(each: SetInfo) -> dict[str, Any]:
         "waiters": each.waiters,
         "zero_waiters": each.zero_waiters,
         "owner": _holder_dict(holder) if holder is not None else None,
-        "roles": [{"role": role, **_holder_dict(holder)} for role, holder in each.roles],
+        "roles": [{"role": role, **_holder_dict(holder)} for role, _, holder in each.roles],
         "deaths": each.deaths,
+        "state": condition.of(each),
+        "limit": each.limit or None,
+        "permits": each.permits,
+        "suspect": any(lock.suspect for lock in each.locks),
+        "locks": [_lock_dict(lock) for lock in each.locks],
+    }
+
+
+def _lock_dict(lock: LockState) -> dict[str, Any]:
+    return {
+        "number": lock.number,
+        "owner": _holder_dict(lock.holder) if lock.holder is not None else None,
+        "deaths": lock.deaths,
+        "suspect": lock.suspect,
+        "depth": lock.depth,
+        "dead": {"pid": lock.dead.pid, "tid": lock.dead.tid} if lock.dead is not None else None,
     }
 
 
@@ -172,13 +191,14 @@ def _users(info: AreaInfo) -> str:
 
 
 def _sets(sets: list[SetInfo]) -> Table:
-    table = _table("semid", "key", "name", "use", "mode", "owner", "values", "waiters", "held by", "deaths")
+    table = _table("semid", "key", "name", "use", "state", "mode", "owner", "values", "waiters", "held by", "deaths")
     for each in sets:
         table.add_row(
             str(each.semid),
             f"{each.state.key & 0xFFFFFFFF:#010x}",
             escape(each.name) or "-",
             each.use or "-",
+            _state(each),
             f"{each.state.mode & 0o777:04o}",
             _user(each.state.uid),
             _numbers(each.values),
@@ -187,6 +207,11 @@ def _sets(sets: list[SetInfo]) -> Table:
             str(each.deaths),
         )
     return table
+
+
+def _state(each: SetInfo) -> str:
+    text = escape(condition.of(each)) or "-"
+    return f"[red]{text}[/]" if condition.is_troubled(each) else text
 
 
 def _numbers(numbers: list[int] | None) -> str:
@@ -203,10 +228,12 @@ def _waiters(each: SetInfo) -> str:
 
 
 def _held_by(each: SetInfo) -> str:
-    """Who holds semaphore 0, and who has a role."""
-    found = [] if each.holder is None else [_holder(each.holder)]
+    """Who holds its locks, and who has a role."""
+    taken = [lock for lock in each.locks if lock.holder is not None]
+    found = [_holder(lock.holder) for lock in taken[:HOLDERS] if lock.holder is not None]
+    found += ["…"] if len(taken) > HOLDERS else []
     roles: dict[str, str] = {}
-    for role, holder in each.roles:
+    for role, _, holder in each.roles:
         who = _holder(holder)
         roles[who] = f"{roles[who]} and {role}" if who in roles else role
     return ", ".join([*found, *(f"{who} ({role})" for who, role in roles.items())]) or "-"

@@ -71,13 +71,13 @@ static int open_barrier(BarrierCore *self, PyObject *action)
 
 	if (done || action == Py_None) {
 		Py_XDECREF(done);
-		error = semshare_barrier_open(&self->places.port);
+		error = semshare_barrier_let_pass(&self->places.port);
 		if (!error)
 			return 0;
 		core_fail((PyObject *)self, -error, "wait");
 		return -1;
 	}
-	semshare_barrier_abort(&self->places.port);
+	semshare_barrier_break(&self->places.port);
 	return -1;
 }
 
@@ -173,12 +173,12 @@ static PyObject *by_owner(BarrierCore *self, int (*change)(struct semshare_place
 
 static PyObject *BarrierCore_abort(BarrierCore *self, PyObject *Py_UNUSED(ignored))
 {
-	return by_owner(self, semshare_barrier_abort, "abort");
+	return by_owner(self, semshare_barrier_break, "abort");
 }
 
 static PyObject *BarrierCore_reset(BarrierCore *self, PyObject *Py_UNUSED(ignored))
 {
-	return by_owner(self, semshare_barrier_reset, "reset");
+	return by_owner(self, semshare_barrier_renew, "reset");
 }
 
 static PyObject *BarrierCore_get_n_waiting(BarrierCore *self, void *Py_UNUSED(closure))
@@ -262,7 +262,7 @@ static PyObject *BarrierCore_let_through(BarrierCore *self, PyObject *Py_UNUSED(
 
 	if (!begin(self))
 		return NULL;
-	error = semshare_barrier_open(&self->places.port);
+	error = semshare_barrier_let_pass(&self->places.port);
 	places_leave(&self->places);
 	if (error)
 		return core_fail((PyObject *)self, -error, "wait");

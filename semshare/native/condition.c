@@ -179,7 +179,7 @@ static PyObject *notify(ConditionCore *self, __u32 count)
 
 	if (!begin(self, "notify: this thread does not hold its lock; acquire it first"))
 		return NULL;
-	woken = semshare_condition_notify(&self->places.port, count);
+	woken = semshare_condition_tell(&self->places.port, count);
 	places_leave(&self->places);
 	if (woken < 0)
 		return core_fail((PyObject *)self, -woken, "notify");

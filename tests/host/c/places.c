@@ -117,15 +117,15 @@ static void who_waits_longest_is_woken_first(void)
 {
 	int a = enter(), b = enter(), c = enter();
 
-	CHECK(semshare_condition_notify(&port, 1) == 1);
+	CHECK(semshare_condition_tell(&port, 1) == 1);
 	CHECK(semshare_condition_look(&port, a) && !semshare_condition_look(&port, b));
-	CHECK(semshare_condition_notify(&port, 1) == 1);
+	CHECK(semshare_condition_tell(&port, 1) == 1);
 	CHECK(semshare_condition_look(&port, b) && !semshare_condition_look(&port, c));
 	CHECK(sleep_ends(a) && sleep_ends(b) && !sleep_ends(c));
 	CHECK(leave(a) == 1);
 	/* Its place is free for another, who is behind those who wait. */
 	CHECK(enter() == a);
-	CHECK(semshare_condition_notify(&port, 1) == 1);
+	CHECK(semshare_condition_tell(&port, 1) == 1);
 	CHECK(sleep_ends(c) && !sleep_ends(a));
 	CHECK(leave(b) == 1 && leave(c) == 1 && leave(a) == 0);
 	nothing_is_left();
@@ -135,12 +135,12 @@ static void a_notification_is_not_kept(void)
 {
 	int a;
 
-	CHECK(semshare_condition_notify(&port, 5) == 0);
-	CHECK(semshare_condition_notify(&port, SEMSHARE_CONDITION_ALL) == 0);
+	CHECK(semshare_condition_tell(&port, 5) == 0);
+	CHECK(semshare_condition_tell(&port, SEMSHARE_CONDITION_ALL) == 0);
 	CHECK(!wakes);
 	a = enter();
 	CHECK(!sleep_ends(a) && !semshare_condition_look(&port, a));
-	CHECK(semshare_condition_notify(&port, 0) == 0);
+	CHECK(semshare_condition_tell(&port, 0) == 0);
 	CHECK(leave(a) == 0);
 	nothing_is_left();
 }
@@ -151,10 +151,10 @@ static void several_are_woken_by_one_operation(void)
 
 	for (i = 0; i < 10; i++)
 		waiters[i] = enter();
-	CHECK(semshare_condition_notify(&port, 4) == 4 && wakes == 1);
+	CHECK(semshare_condition_tell(&port, 4) == 4 && wakes == 1);
 	for (i = 0; i < 10; i++)
 		CHECK(sleep_ends(waiters[i]) == (i < 4));
-	CHECK(semshare_condition_notify(&port, SEMSHARE_CONDITION_ALL) == 6 && wakes == 2);
+	CHECK(semshare_condition_tell(&port, SEMSHARE_CONDITION_ALL) == 6 && wakes == 2);
 	for (i = 0; i < 10; i++)
 		CHECK(leave(waiters[i]) == 1);
 	nothing_is_left();
@@ -171,7 +171,7 @@ static void there_is_a_place_for_so_many(void)
 	dead = enter();
 	CHECK(dead == 100);
 	CHECK(enter() == -ENOSPC);
-	CHECK(semshare_condition_notify(&port, SEMSHARE_CONDITION_ALL) == SEMSHARE_PLACES && wakes == 1);
+	CHECK(semshare_condition_tell(&port, SEMSHARE_CONDITION_ALL) == SEMSHARE_PLACES && wakes == 1);
 	/* Woken and on their way out, they have their places still. */
 	CHECK(enter() == -ENOSPC);
 	for (i = 0; i < SEMSHARE_PLACES; i++)
@@ -184,11 +184,11 @@ static void the_dead_are_not_notified(void)
 	int a = enter(), b = enter(), c = enter();
 
 	die(a);
-	CHECK(semshare_condition_notify(&port, 1) == 1);
+	CHECK(semshare_condition_tell(&port, 1) == 1);
 	CHECK(!sleep_ends(a) && sleep_ends(b) && !sleep_ends(c));
 	CHECK(state_of(a) == SEMSHARE_WAITER_NONE);
 	die(c);
-	CHECK(semshare_condition_notify(&port, 1) == 0);
+	CHECK(semshare_condition_tell(&port, 1) == 0);
 	CHECK(leave(b) == 1);
 	nothing_is_left();
 }
@@ -201,7 +201,7 @@ static void a_notification_of_one_who_died_goes_on(void)
 	for (noticed = 0; noticed < 2; noticed++) {
 		int a = enter(), b = enter(), c = enter();
 
-		CHECK(semshare_condition_notify(&port, 1) == 1);
+		CHECK(semshare_condition_tell(&port, 1) == 1);
 		if (noticed)
 			CHECK(sleep_ends(a));
 		CHECK(!semshare_condition_orphans(&port));
@@ -223,7 +223,7 @@ static void it_goes_on_and_on(void)
 
 	for (i = 0; i < 5; i++)
 		waiters[i] = enter();
-	CHECK(semshare_condition_notify(&port, 2) == 2);
+	CHECK(semshare_condition_tell(&port, 2) == 2);
 	for (i = 0; i < 4; i++) {
 		die(waiters[i]);
 		CHECK(semshare_condition_settle(&port) == 0);
@@ -238,7 +238,7 @@ static void it_goes_on_to_nobody_who_came_later(void)
 {
 	int a = enter(), b;
 
-	CHECK(semshare_condition_notify(&port, 1) == 1);
+	CHECK(semshare_condition_tell(&port, 1) == 1);
 	b = enter();
 	die(a);
 	CHECK(semshare_condition_settle(&port) == 0);
@@ -252,9 +252,9 @@ static void notifications_of_two_moments(void)
 {
 	int a = enter(), b, c;
 
-	CHECK(semshare_condition_notify(&port, 1) == 1);
+	CHECK(semshare_condition_tell(&port, 1) == 1);
 	b = enter();
-	CHECK(semshare_condition_notify(&port, 1) == 1);
+	CHECK(semshare_condition_tell(&port, 1) == 1);
 	c = enter();
 	die(a);
 	die(b);
@@ -270,7 +270,7 @@ static void a_place_taken_over_lets_its_notification_go_on(void)
 
 	for (i = 0; i < SEMSHARE_PLACES; i++)
 		CHECK(enter() == i);
-	CHECK(semshare_condition_notify(&port, 1) == 1);
+	CHECK(semshare_condition_tell(&port, 1) == 1);
 	die(0);
 	CHECK(enter() == 0);
 	CHECK(semshare_condition_woken(&places, 1) && !semshare_condition_woken(&places, 0));
@@ -284,7 +284,7 @@ static void one_whose_time_is_over_was_notified_or_not(void)
 	int a = enter(), b = enter();
 
 	CHECK(leave(a) == 0);
-	CHECK(semshare_condition_notify(&port, 1) == 1);
+	CHECK(semshare_condition_tell(&port, 1) == 1);
 	CHECK(leave(b) == 1);
 	nothing_is_left();
 }
@@ -295,7 +295,7 @@ static void one_that_is_interrupted_lets_it_go_on(void)
 
 	CHECK(semshare_condition_leave(&port, a, 1) == 0);
 	CHECK(!semshare_condition_woken(&places, b));
-	CHECK(semshare_condition_notify(&port, 1) == 1);
+	CHECK(semshare_condition_tell(&port, 1) == 1);
 	CHECK(semshare_condition_leave(&port, b, 1) == 0);
 	CHECK(semshare_condition_woken(&places, c));
 	CHECK(leave(c) == 1);
@@ -306,7 +306,7 @@ static void who_goes_without_the_lock_is_as_dead(void)
 {
 	int a = enter(), b = enter();
 
-	CHECK(semshare_condition_notify(&port, 1) == 1);
+	CHECK(semshare_condition_tell(&port, 1) == 1);
 	CHECK(semshare_place_leave(&port, a) == 0);
 	CHECK(semshare_condition_look(&port, b));
 	CHECK(semshare_condition_settle(&port) == 0);
@@ -335,7 +335,7 @@ static void the_notifier_was_killed(void)
 	places.waiters[a].state = SEMSHARE_WAITER_WOKEN;
 	CHECK(semshare_condition_look(&port, a));
 	CHECK(leave(a) == 1);
-	CHECK(semshare_condition_notify(&port, 1) == 1);
+	CHECK(semshare_condition_tell(&port, 1) == 1);
 	CHECK(leave(b) == 1);
 	nothing_is_left();
 }
@@ -382,7 +382,7 @@ static void it_opens_for_the_last(void)
 		CHECK(arrive(5, &them[4]) == 1 && them[4].index == 4);
 		for (i = 0; i < 4; i++)
 			CHECK(outcome(&them[i]) == -EAGAIN);
-		CHECK(semshare_barrier_open(&port) == 0 && wakes == round + 1);
+		CHECK(semshare_barrier_let_pass(&port) == 0 && wakes == round + 1);
 		CHECK(semshare_barrier_waiting(&port) == 0);
 		for (i = 0; i < 4; i++) {
 			CHECK(outcome(&them[i]) == 0);
@@ -398,7 +398,7 @@ static void one_party_waits_for_nobody(void)
 	struct semshare_barrier_arrival me;
 
 	CHECK(arrive(1, &me) == 1 && me.index == 0);
-	CHECK(semshare_barrier_open(&port) == 0 && !wakes);
+	CHECK(semshare_barrier_let_pass(&port) == 0 && !wakes);
 	CHECK(arrive(1, &me) == 1 && me.generation == 1);
 }
 
@@ -408,12 +408,12 @@ static void nobody_waits_for_who_is_on_its_way_out(void)
 	int round;
 
 	CHECK(arrive(2, &slow) == 0);
-	CHECK(arrive(2, &other) == 1 && semshare_barrier_open(&port) == 0);
+	CHECK(arrive(2, &other) == 1 && semshare_barrier_let_pass(&port) == 0);
 	/* More generations than there are bits for those that failed. */
 	for (round = 0; round < 100; round++) {
 		CHECK(arrive(2, &other) == 0 && other.place != slow.place);
 		CHECK(outcome(&slow) == 0 && outcome(&other) == -EAGAIN);
-		CHECK(semshare_barrier_abort(&port) == 0 && semshare_barrier_reset(&port) == 0);
+		CHECK(semshare_barrier_break(&port) == 0 && semshare_barrier_renew(&port) == 0);
 		CHECK(outcome(&other) == -EPIPE);
 		CHECK(semshare_barrier_leave(&port, &other) == 0);
 	}
@@ -434,7 +434,7 @@ static void the_largest_barrier(void)
 			CHECK(arrive(SEMSHARE_PLACES, &them[i]) == 0);
 		}
 		CHECK(arrive(SEMSHARE_PLACES, &them[i]) == 1);
-		CHECK(semshare_barrier_open(&port) == 0);
+		CHECK(semshare_barrier_let_pass(&port) == 0);
 	}
 	for (i = 0; i < SEMSHARE_PLACES - 1; i++)
 		CHECK(semshare_barrier_leave(&port, &them[i]) == 0);
@@ -449,7 +449,7 @@ static void too_many_are_inside(void)
 
 	for (i = 0; i < SEMSHARE_PLACES; i++) {
 		CHECK(arrive(2, &them[i]) == 0);
-		CHECK(arrive(2, &last) == 1 && semshare_barrier_open(&port) == 0);
+		CHECK(arrive(2, &last) == 1 && semshare_barrier_let_pass(&port) == 0);
 	}
 	CHECK(arrive(2, &last) == -ENOSPC);
 	CHECK(semshare_barrier_leave(&port, &them[77]) == 0);
@@ -466,7 +466,7 @@ static void who_is_killed_is_waited_for_no_more(void)
 	/* In its stead, and with its number. */
 	CHECK(arrive(3, &c) == 0 && c.index == 0);
 	CHECK(arrive(3, &d) == 1 && d.index == 2);
-	CHECK(semshare_barrier_open(&port) == 0);
+	CHECK(semshare_barrier_let_pass(&port) == 0);
 	CHECK(outcome(&b) == 0 && outcome(&c) == 0);
 	CHECK(semshare_barrier_leave(&port, &b) == 0 && semshare_barrier_leave(&port, &c) == 0);
 	nothing_is_left();
@@ -497,7 +497,7 @@ static void places_of_the_dead_are_had_again(void)
 
 	for (i = 0; i < SEMSHARE_PLACES - 2; i++) {
 		CHECK(arrive(2, &out[i]) == 0);
-		CHECK(arrive(2, &last) == 1 && semshare_barrier_open(&port) == 0);
+		CHECK(arrive(2, &last) == 1 && semshare_barrier_let_pass(&port) == 0);
 	}
 	CHECK(arrive(200, &a) == 0 && arrive(200, &b) == 0 && arrive(200, &last) == -ENOSPC);
 	die((int)b.place);
@@ -513,7 +513,7 @@ static void one_whose_time_is_over_breaks_it(void)
 	CHECK(places.broken && outcome(&a) == -EPIPE && outcome(&b) == -EPIPE);
 	CHECK(semshare_barrier_leave(&port, &a) == 0 && semshare_barrier_leave(&port, &b) == 0);
 	CHECK(arrive(3, &c) == -EPIPE && arrive(1, &c) == -EPIPE);
-	CHECK(semshare_barrier_reset(&port) == 0);
+	CHECK(semshare_barrier_renew(&port) == 0);
 	CHECK(arrive(1, &c) == 1);
 	nothing_is_left();
 }
@@ -523,7 +523,7 @@ static void one_whose_time_is_over_as_it_opens_passes(void)
 	struct semshare_barrier_arrival a, b;
 
 	CHECK(arrive(2, &a) == 0);
-	CHECK(arrive(2, &b) == 1 && semshare_barrier_open(&port) == 0);
+	CHECK(arrive(2, &b) == 1 && semshare_barrier_let_pass(&port) == 0);
 	CHECK(semshare_barrier_give_up(&port, &a) == 0);
 	CHECK(!places.broken);
 	CHECK(semshare_barrier_leave(&port, &a) == 0);
@@ -535,10 +535,10 @@ static void a_reset_fails_those_who_wait_and_no_others(void)
 	struct semshare_barrier_arrival a, b, c;
 
 	CHECK(arrive(2, &a) == 0);
-	CHECK(semshare_barrier_reset(&port) == 0);
+	CHECK(semshare_barrier_renew(&port) == 0);
 	CHECK(arrive(2, &b) == 0 && b.index == 0);
 	CHECK(outcome(&a) == -EPIPE && outcome(&b) == -EAGAIN);
-	CHECK(arrive(2, &c) == 1 && semshare_barrier_open(&port) == 0);
+	CHECK(arrive(2, &c) == 1 && semshare_barrier_let_pass(&port) == 0);
 	CHECK(outcome(&a) == -EPIPE && outcome(&b) == 0);
 }
 
@@ -567,7 +567,7 @@ static void the_last_was_killed(void)
 	CHECK(arrive(2, &a) == 0);
 	CHECK(arrive(2, &last) == 1);
 	CHECK(outcome(&a) == -EAGAIN);
-	CHECK(arrive(2, &last) == 1 && semshare_barrier_open(&port) == 0);
+	CHECK(arrive(2, &last) == 1 && semshare_barrier_let_pass(&port) == 0);
 	CHECK(outcome(&a) == 0);
 }
 
@@ -614,14 +614,14 @@ static void words_that_make_no_sense(void)
 		scribble(turn % 2);
 		place = semshare_condition_enter(&port, &owner);
 		CHECK(place == -ENOSPC || (place >= 0 && place < SEMSHARE_PLACES), "%d", place);
-		CHECK(semshare_condition_notify(&port, (__u32)random64() % 300) <= SEMSHARE_PLACES);
+		CHECK(semshare_condition_tell(&port, (__u32)random64() % 300) <= SEMSHARE_PLACES);
 		semshare_condition_settle(&port);
 		semshare_condition_leave(&port, random64() % SEMSHARE_PLACES, turn % 3 == 0);
 		last = semshare_barrier_arrive(&port, parties, &owner, &arrival);
 		CHECK(last == 1 || last == -EPIPE || last == -ENOSPC || (!last && arrival.place < SEMSHARE_PLACES));
 		CHECK(last < 0 || arrival.index < parties);
 		CHECK(semshare_barrier_waiting(&port) <= SEMSHARE_PLACES);
-		CHECK(!semshare_barrier_abort(&port) && !semshare_barrier_reset(&port));
+		CHECK(!semshare_barrier_break(&port) && !semshare_barrier_renew(&port));
 	}
 }
 
@@ -644,7 +644,7 @@ static void words_that_come_back(void)
 	for (i = 0; i < SEMSHARE_PLACES; i++)
 		places.waiters[i].state = SEMSHARE_WAITER_WAITS;
 	CHECK(semshare_condition_first(&hostile, ~(__u64)0, &(unsigned int){ 3 }) <= SEMSHARE_PLACES);
-	semshare_condition_notify(&hostile, 1);
+	semshare_condition_tell(&hostile, 1);
 	semshare_condition_settle(&hostile);
 }
 

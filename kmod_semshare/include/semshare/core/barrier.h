@@ -6,7 +6,7 @@
  *	take the lock
  *	semshare_barrier_arrive()
  *	1, it is the last of its generation:
- *	    semshare_barrier_open(), give the lock
+ *	    semshare_barrier_let_pass(), give the lock
  *	0:
  *	    give the lock
  *	    -2 on semaphore 1 + place, for SEMSHARE_PLACES_RECHECK_MS at most, as long
@@ -85,7 +85,7 @@ static inline unsigned int semshare_barrier_waiting(struct semshare_places_port 
  * @arrival: out: where it is
  *
  * Context: the caller owns the lock.
- * Return: 1: it is the last, and has no place: semshare_barrier_open() is next; 0: it
+ * Return: 1: it is the last, and has no place: semshare_barrier_let_pass() is next; 0: it
  * has a place to wait in; -EPIPE: the barrier is broken; -ENOSPC: SEMSHARE_PLACES are
  * inside, with those on their way out; or what @value or @change say.
  */
@@ -173,27 +173,27 @@ static inline int semshare_barrier_end(struct semshare_places_port *port, int fa
 }
 
 /**
- * semshare_barrier_open - let all through
+ * semshare_barrier_let_pass - let all through
  * @port: the barrier's places
  *
  * Context: the caller owns the lock, and semshare_barrier_arrive() was 1 to it.
  * Return: 0, or a negative errno of @wake; they see it all the same.
  */
-static inline int semshare_barrier_open(struct semshare_places_port *port)
+static inline int semshare_barrier_let_pass(struct semshare_places_port *port)
 {
 	return semshare_barrier_end(port, 0);
 }
 
 /**
- * semshare_barrier_abort - break the barrier
+ * semshare_barrier_break - break the barrier
  * @port: its places
  *
- * Whoever waits, or comes before semshare_barrier_reset(), is told so.
+ * Whoever waits, or comes before semshare_barrier_renew(), is told so.
  *
  * Context: the caller owns the lock.
- * Return: as semshare_barrier_open().
+ * Return: as semshare_barrier_let_pass().
  */
-static inline int semshare_barrier_abort(struct semshare_places_port *port)
+static inline int semshare_barrier_break(struct semshare_places_port *port)
 {
 	semshare_store(&port->places->broken, 1);
 	semshare_before_kill();
@@ -201,15 +201,15 @@ static inline int semshare_barrier_abort(struct semshare_places_port *port)
 }
 
 /**
- * semshare_barrier_reset - begin anew
+ * semshare_barrier_renew - begin anew
  * @port: the barrier's places
  *
  * Whoever waits is told that it is broken; who comes later waits for the next generation.
  *
  * Context: the caller owns the lock.
- * Return: as semshare_barrier_open().
+ * Return: as semshare_barrier_let_pass().
  */
-static inline int semshare_barrier_reset(struct semshare_places_port *port)
+static inline int semshare_barrier_renew(struct semshare_places_port *port)
 {
 	int err = semshare_barrier_end(port, 1);
 
@@ -260,7 +260,7 @@ static inline int semshare_barrier_give_up(struct semshare_places_port *port,
 
 	if (err != -EAGAIN)
 		return err;
-	err = semshare_barrier_abort(port);
+	err = semshare_barrier_break(port);
 	return err ? err : -EPIPE;
 }
 

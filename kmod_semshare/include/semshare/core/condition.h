@@ -17,7 +17,7 @@
  * who notifies
  *
  *	own the lock
- *	semshare_condition_notify()
+ *	semshare_condition_tell()
  *
  * A notification is of those who wait when it is given, longest first, and each is
  * noticed by one waiter, or by none if there are not enough:
@@ -38,7 +38,7 @@
 
 #include <semshare/core/places.h>
 
-/* To semshare_condition_notify(): everybody. */
+/* To semshare_condition_tell(): everybody. */
 #define SEMSHARE_CONDITION_ALL	0xffffffffu
 
 /**
@@ -108,14 +108,14 @@ static inline int semshare_condition_wake(struct semshare_places_port *port,
 }
 
 /**
- * semshare_condition_notify - wake those who wait longest
+ * semshare_condition_tell - wake those who wait longest
  * @port: the condition's places
  * @count: how many at most
  *
  * Context: the caller owns the lock.
  * Return: how many are woken, or a negative errno of @wake; they see it all the same.
  */
-static inline int semshare_condition_notify(struct semshare_places_port *port, __u32 count)
+static inline int semshare_condition_tell(struct semshare_places_port *port, __u32 count)
 {
 	struct semshare_places *places = port->places;
 	__u64 limit = semshare_load(&places->ticket);
