@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import errno
-from typing import ClassVar, Final, final
+from typing import Any, ClassVar, Final, final
 
 from semshare import arguments
 from semshare._abi import lib
@@ -26,17 +26,21 @@ class BaseSemaphore(Named, GuardCore):
     # How many more the kernel counts than there are permits.
     _beyond = 0
 
-    def _begin(self, semid: int) -> None:
+    def _begin(self, semid: int, undo: bool) -> None:
         """The set was found, or made."""
-        take = (0, -1 - self._beyond, True)
+        self._undo = undo
+        take = (0, -1 - self._beyond, undo)
         # In one call with that: so many more have to be there, and stay.
-        leave_rest = (0, self._beyond, True)
+        leave_rest = (0, self._beyond, undo)
         enter = (take, leave_rest) if self._beyond else (take,)
-        self._open(semid, None, (), COUNTED, 0, enter, ((0, 1, True),))
+        self._open(semid, None, (), COUNTED, 0, enter, ((0, 1, undo),))
 
     @property
     def _noun(self) -> str:
         return Plan(self._kind).noun
+
+    def _options(self) -> dict[str, Any]:
+        return {"undo": self._undo}
 
     def _state(self) -> str:
         return f"{self.value} free"
@@ -53,6 +57,12 @@ class BaseSemaphore(Named, GuardCore):
     def _fail(self, code: int, doing: str) -> None:
         if code == errno.ERANGE and doing == "release":
             raise BadValue(code, f"{self._what}: release: {self._full()}")
+        if code == errno.ERANGE:
+            raise BadValue(
+                code,
+                f"{self._what}: {doing}: this process has acquired {MOST} permits and not released them, and the "
+                "kernel remembers no more to give back; release them, or, if others release them, open it with undo=False",
+            )
         super()._fail(code, doing)
 
     def _full(self) -> str:
@@ -66,9 +76,9 @@ class Semaphore(BaseSemaphore):
         with semshare.Semaphore("tools", 3):
             ...
 
-    A permit belongs to nobody: who takes one and who gives it back may be different threads, or processes. Those that a
-    process has when it ends, the kernel gives back (SEM_UNDO): those it acquired and did not release. What it released
-    beyond that was not its own, and stays.
+    A permit belongs to no thread: who takes one and who gives it back may be different threads, or processes. What a
+    process has acquired and not released when it ends, the kernel gives back (SEM_UNDO). Where that is not meant, since
+    some processes only release, to signal, and others only acquire, open it with undo=False.
 
     Args:
         name: its name; the set's key is a hash of it.
@@ -78,6 +88,7 @@ class Semaphore(BaseSemaphore):
         create: make it if there is none. Any number of processes may do that at once.
         exclusive: with `create`: fail if there is one.
         mode: permission bits of a new one, as of a file.
+        undo: whether the kernel gives back what this process has acquired by this object and not released.
 
     release(n=1) gives n permits back.
 
@@ -103,12 +114,13 @@ class Semaphore(BaseSemaphore):
         create: bool = True,
         exclusive: bool = False,
         mode: int = 0o600,
+        undo: bool = True,
     ) -> None:
         value = arguments.between("value", value, 0, MOST, "a semaphore counts no further")
         found = self._find(
             Plan(self._kind, first=value, exact=False), name, key, semid, create, exclusive, mode
         )
-        self._begin(found.semid)
+        self._begin(found.semid, bool(undo))
 
 
 @final
@@ -141,6 +153,7 @@ class BoundedSemaphore(BaseSemaphore):
         create: bool = True,
         exclusive: bool = False,
         mode: int = 0o600,
+        undo: bool = True,
     ) -> None:
         limit = 1 if value is None else arguments.between("value", value, 1, MOST, "a semaphore counts no further")
         plan = Plan(self._kind, first=MOST, limit=limit, strict=value is not None, remembers=True)
@@ -148,7 +161,7 @@ class BoundedSemaphore(BaseSemaphore):
         assert found.segment is not None, "it remembers"
         self._limit = found.segment.limit
         self._beyond = MOST - self._limit
-        self._begin(found.semid)
+        self._begin(found.semid, bool(undo))
 
     @property
     def limit(self) -> int:

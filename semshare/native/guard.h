@@ -3,12 +3,13 @@
  * What takes several operations in one call: the sides of a read-write lock, several locks of a pool, permits.
  *
  * The Python classes derived from GuardCore say which operations those are.  Its methods that are called here are those
- * that native.h has for a LockCore.
+ * that native.h has for a LockCore.  Members change under the GIL only: see compat.h.
  */
 #ifndef SEMSHARE_NATIVE_GUARD_H
 #define SEMSHARE_NATIVE_GUARD_H
 
 #include "native.h"
+#include "permits.h"
 
 #include <sys/sem.h>
 
@@ -23,14 +24,6 @@ struct guard_ops {
 	unsigned int count;
 	struct sembuf *wait;	/* waiting, ... */
 	struct sembuf *now;	/* ... and the same with IPC_NOWAIT: one array with these */
-};
-
-/* How often a thread has it.  Never let go of before the guard is: one that has it no more leaves its place to others. */
-struct guard_share {
-	uint32_t thread;
-	uint32_t count;
-	unsigned int generation;	/* owner_generation when that thread came */
-	struct guard_share *next;
 };
 
 /* A lock in it that has words. */
@@ -53,7 +46,8 @@ typedef struct {
 	struct guard_ops announce, announced, withdraw;
 	struct guard_member *members;
 	size_t members_count;
-	struct guard_share first;	/* of all who have it, GUARD_COUNTED: of this process */
+	struct holds holds;		/* GUARD_COUNTED: none */
+	struct permits *permits;	/* GUARD_COUNTED */
 	PyObject *owner_died;
 	struct mutex_waits waits;
 	Py_buffer memory;

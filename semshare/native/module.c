@@ -2,6 +2,7 @@
 #include "native.h"
 
 #include "owner.h"
+#include "permits.h"
 
 static PyObject *owner(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 {
@@ -33,6 +34,16 @@ static struct PyModuleDef module = {
 	.m_methods = methods,
 };
 
+/* What there is once in a process, whatever interpreters it has. */
+static int setup(void)
+{
+	int error = owner_setup(holds_of_ended_thread);
+
+	if (!error)
+		error = holds_setup();
+	return error ? error : permits_setup();
+}
+
 PyMODINIT_FUNC PyInit__native(void)
 {
 	static bool ready;
@@ -44,7 +55,7 @@ PyMODINIT_FUNC PyInit__native(void)
 	    PyType_Ready(&ConditionCore_Type) || PyType_Ready(&BarrierCore_Type))
 		return NULL;
 	if (!ready) {
-		int error = owner_setup();
+		int error = setup();
 
 		if (error) {
 			errno = error;
@@ -55,6 +66,9 @@ PyMODINIT_FUNC PyInit__native(void)
 	self = PyModule_Create(&module);
 	if (!self)
 		return NULL;
+#ifdef Py_GIL_DISABLED
+	PyUnstable_Module_SetGIL(self, Py_MOD_GIL_NOT_USED);
+#endif
 	Py_INCREF(&LockCore_Type);
 	Py_INCREF(&GuardCore_Type);
 	Py_INCREF(&RingCore_Type);

@@ -73,9 +73,9 @@ int mutex_try(const struct mutex *mutex, struct mutex_holding *holding)
  */
 int64_t mutex_spin_ns(void)
 {
-	static unsigned int generation = -1u;
-	static unsigned int asked;
-	static int64_t spin;
+	static __thread unsigned int generation = -1u;
+	static __thread unsigned int asked;
+	static __thread int64_t spin;
 
 	if (generation != owner_generation || asked++ % 64 == 0) {
 		generation = owner_generation;
@@ -236,12 +236,16 @@ int mutex_give_unrepaired(const struct mutex *mutex, const struct mutex_holding 
 /* Without memory for a histogram there is none. */
 void mutex_count(struct mutex_waits *waits, bool contended, int64_t waited)
 {
-	waits->acquisitions++;
+	uint64_t *bucket;
+
+	semshare_store(&waits->acquisitions, semshare_load(&waits->acquisitions) + 1);
 	if (!contended)
 		return;
-	waits->contended++;
+	semshare_store(&waits->contended, semshare_load(&waits->contended) + 1);
 	if (!waits->wait_ns)
-		waits->wait_ns = calloc(MUTEX_BUCKETS, sizeof(*waits->wait_ns));
-	if (waits->wait_ns)
-		waits->wait_ns[semshare_histogram_bucket(waited > 0 ? (__u64)waited : 0)]++;
+		__atomic_store_n(&waits->wait_ns, calloc(MUTEX_BUCKETS, sizeof(*bucket)), __ATOMIC_RELEASE);
+	if (!waits->wait_ns)
+		return;
+	bucket = &waits->wait_ns[semshare_histogram_bucket(waited > 0 ? (__u64)waited : 0)];
+	semshare_store(bucket, semshare_load(bucket) + 1);
 }

@@ -31,7 +31,7 @@ struct mutex_holding {
 
 #define MUTEX_BUCKETS	256	/* semshare/core/histogram.h has 252 */
 
-/* How a handle fared.  Written by the owner of the mutex, or under the GIL. */
+/* How a handle fared.  Written by the owner of the mutex, or under the GIL; looked at by others meanwhile. */
 struct mutex_waits {
 	uint64_t acquisitions;
 	uint64_t contended;

@@ -851,7 +851,7 @@ static int attempt(RingCore *self, struct job *job, bool blocking, double timeou
 			return error;
 		}
 	}
-	if (self->locked && lock_held_by_this_thread(self->mutex.semid, SEMSHARE_SEM_MUTEX))
+	if (self->locked && holds_has(self->mutex.semid, SEMSHARE_SEM_MUTEX))
 		return EDEADLK;
 	inside_enter(&self->inside);
 	do {

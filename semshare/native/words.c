@@ -19,13 +19,14 @@ PyObject *mutex_words(const struct semshare_lock_state *state)
 /* (acquisitions, contended, [wait_ns]) */
 PyObject *mutex_counts(const struct mutex_waits *waits)
 {
+	const uint64_t *wait_ns = __atomic_load_n(&waits->wait_ns, __ATOMIC_ACQUIRE);
 	PyObject *buckets = PyList_New(MUTEX_BUCKETS);
 	int i;
 
 	if (!buckets)
 		return NULL;
 	for (i = 0; i < MUTEX_BUCKETS; i++) {
-		PyObject *count = PyLong_FromUnsignedLongLong(waits->wait_ns ? waits->wait_ns[i] : 0);
+		PyObject *count = PyLong_FromUnsignedLongLong(wait_ns ? semshare_load(&wait_ns[i]) : 0);
 
 		if (!count) {
 			Py_DECREF(buckets);
@@ -33,6 +34,6 @@ PyObject *mutex_counts(const struct mutex_waits *waits)
 		}
 		PyList_SET_ITEM(buckets, i, count);
 	}
-	return Py_BuildValue("KKN", (unsigned long long)waits->acquisitions, (unsigned long long)waits->contended,
-			     buckets);
+	return Py_BuildValue("KKN", (unsigned long long)semshare_load(&waits->acquisitions),
+			     (unsigned long long)semshare_load(&waits->contended), buckets);
 }
