@@ -18,6 +18,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -35,8 +36,7 @@ from .probes import NO, NOT_ASKED, PROBES, Hangs, Raised, limits
 PAGE = probes.TOP / "docs" / "reference" / "comparison.md"
 COST = "a `with` that nobody else wants"
 KERNEL_ROW = next(title for title, probe in PROBES if probe is probes.kernel_takes_it)
-HERE = "…"
-"""Ends the line of the page before which the numbers of a run stand."""
+WIDTH = 120
 
 #: Probes at once: most of their time they wait.
 AT_ONCE = 4
@@ -214,8 +214,8 @@ def ask_in_the_machine(kinds: Sequence[type[Peer]], kernel: str) -> Cells:
 
 
 def versions(kinds: Sequence[type[Peer]]) -> dict[str, str]:
-    """Of those that are here."""
-    return {kind.title: kind.version() for kind in kinds if not kind.missing()}
+    """Of the packages that are here."""
+    return {kind.package or "Python": kind.version() for kind in kinds if not kind.missing()}
 
 
 def table(cells: Cells, kinds: Sequence[type[Peer]]) -> str:
@@ -245,11 +245,13 @@ words of each package, in `bench/peers.py`. After "no" comes what was seen inste
 thing, and the package's public names were searched for it. What had not happened after {hangs:.0f} s hangs.
 
 {table}
-Seen {date}: {versions}; Linux {kernel}. What a `with` costs is the median of {rounds} rounds, in each of which all had
-their turn, on a machine with load {load:.1f}: compare the columns, not these numbers with those of another day.
+{seen}
+
+What a `with` costs is the median of {rounds} rounds, in each of which all had their turn, on a machine with load
+{load:.1f}: compare the columns, not these numbers with those of another day.
 
 - `sysv_ipc` is used with `undo`, for which a program has to ask. Its x86-64 wheels are built without timeouts: they
-  ignore them.
+  wait as if there were none.
 - `redis.lock` lends a lock for a time, here {lease:.0f} s, as its documentation advises: without that, a lock whose
   owner was killed is never free again.
 - `filelock` and `portalocker` have more locks, with other promises. Asked are those of these names, and of the same
@@ -264,17 +266,18 @@ their turn, on a machine with load {load:.1f}: compare the columns, not these nu
 def page(cells: Cells, kinds: Sequence[type[Peer]]) -> str:
     """The whole page."""
     asked = [*PROBES, (COST, probes.nanoseconds)]
-    questions = [f"- **{title}**: {' '.join((inspect.getdoc(probe) or '').split())}" for title, probe in asked]
+    questions = [f"**{title}**: {inspect.getdoc(probe)}" for title, probe in asked]
+    seen = [f"Linux {platform.release()}", *(" ".join(each) for each in versions(kinds).items())]
     return PAGE_TEXT.format(
         table=table(cells, kinds),
         hangs=limits.hangs,
         lease=limits.lease,
-        date=datetime.date.today().isoformat(),
-        versions=", ".join(f"{title} {version}" for title, version in versions(kinds).items()),
-        kernel=platform.release(),
+        seen=textwrap.fill(f"Seen {datetime.date.today()}: {', '.join(seen)}.", WIDTH),
         rounds=COST_ROUNDS,
         load=os.getloadavg()[0],
-        questions="\n".join(questions),
+        questions="\n".join(
+            textwrap.fill(text, WIDTH, initial_indent="- ", subsequent_indent="  ") for text in questions
+        ),
     )
 
 

@@ -529,7 +529,7 @@ def timeout(peer: Peer) -> str:
 
 
 def timeout_of_zero(peer: Peer) -> str:
-    """A timeout of 0 does not wait."""
+    """By a timeout of 0 it says at once that another has it."""
     locks = a_lock(peer)
     holder, other = Actor(locks), Actor(locks)
     holder.take()
@@ -650,24 +650,23 @@ def fork_while_held(peer: Peer) -> str:
     """The holder forks: its child, with the same object, is not inside, and frees the lock neither by a release nor by
     its end."""
     locks = a_lock(peer)
-    other = Actor(locks)
+    other, third = Actor(locks), Actor(locks)
     seen = []
-    for doing, fault in (("take", "it is inside"), ("give", "its release frees it"), ("end", "its end frees it")):
+    for doing, fault in (("end", "its end frees it"), ("take", "it is inside"), ("give", "its release frees it")):
         holder = Actor(locks, Parent)
         holder.take()
-        if holder.ask("fork", doing):
-            seen.append(fault)
-        elif doing != "take" and other.attempt():
-            seen.append(fault)
-            other.give()
-        else:
+        inside = holder.ask("fork", doing)
+        if not inside and not (doing != "take" and other.attempt()):
             holder.give()
             continue
-        with suppress(Raised):
-            holder.give()
-        if not other.turn():
-            # What is free twice now, or for nobody any more, cannot be asked further.
+        seen.append(fault)
+        for actor in (holder,) if inside else (holder, other):
+            with suppress(Raised):
+                actor.give()
+        # What two can have now, or nobody, cannot be asked further.
+        if not other.attempt() or third.attempt():
             break
+        other.give()
     return f"no: {', '.join(seen)}" if seen else YES
 
 
@@ -819,7 +818,7 @@ def read_write(peer: Peer, ask: Callable[[Actor, Actor, Actor], str]) -> str:
 
 
 def readers_together(peer: Peer) -> str:
-    """A read-write lock: two processes read at once, and who writes is alone."""
+    """Two processes read at once, and who writes is alone."""
 
     def ask(one: Actor, two: Actor, writer: Actor) -> str:
         one.take(which="read")
@@ -835,7 +834,7 @@ def readers_together(peer: Peer) -> str:
 
 
 def writers_first(peer: Peer) -> str:
-    """A read-write lock: while a writer waits nobody new reads, so that readers cannot keep it out for ever."""
+    """While a writer waits nobody new reads, so that readers cannot keep it out for ever."""
 
     def ask(one: Actor, two: Actor, writer: Actor) -> str:
         one.take(which="read")
