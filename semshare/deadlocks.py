@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Deadlocks: threads of which each waits for a semaphore that the next one holds, round to the first.
+"""Deadlocks: threads of which each waits for a semaphore that the next one has, round to the first.
 
 A thread waits for all semaphores of its operations, and where a semaphore has several holders, for each of them: so
 every such cycle is a deadlock, unless one of its waits has a time limit.
@@ -21,18 +21,26 @@ class Semaphore(NamedTuple):
     number: int
 
 
+class Hold(NamedTuple):
+    """Who has a semaphore."""
+
+    thread: Thread
+    """Its tid is 0 if it is not known which thread of that process has it."""
+    certain: bool = True
+    """Whether the process is known to have it."""
+
+
 class Step(NamedTuple):
-    """One of a cycle: this thread waits for that semaphore, which the next one of the cycle holds."""
+    """One of a cycle: this thread waits for that semaphore, which the next one of the cycle has."""
 
     thread: Thread
     semaphore: Semaphore
     certain: bool
-    """Whether it is known that the next thread holds it. Else another one of that process may."""
+    """Whether it is known that the next thread has it."""
 
 
 Waits = Mapping[Thread, Collection[Semaphore]]
-Holds = Mapping[Semaphore, Collection[Thread]]
-"""Threads whose tid is 0: it is not known which of their process."""
+Holds = Mapping[Semaphore, Collection[Hold]]
 
 
 def find(waits: Waits, holds: Holds) -> list[tuple[Step, ...]]:
@@ -48,10 +56,10 @@ def find(waits: Waits, holds: Holds) -> list[tuple[Step, ...]]:
 def _next(thread: Thread, waits: Waits, holds: Holds) -> Iterator[tuple[Step, Thread]]:
     """Whom a thread waits for, of those who wait themselves."""
     for semaphore in sorted(waits[thread]):
-        for holder in sorted(holds.get(semaphore, ())):
+        for holder, certain in sorted(holds.get(semaphore, ())):
             if holder.tid:
                 if holder in waits:
-                    yield Step(thread, semaphore, True), holder
+                    yield Step(thread, semaphore, certain), holder
             else:
                 for other in sorted(waits):
                     if other.pid == holder.pid:

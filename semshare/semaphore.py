@@ -61,7 +61,7 @@ class BaseSemaphore(Named, GuardCore):
             raise BadValue(
                 code,
                 f"{self._what}: {doing}: this process has acquired {MOST} permits and not released them, and the "
-                "kernel remembers no more to give back; release them, or, if others release them, open it with undo=False",
+                "kernel remembers no more to give back; release them, or if others do that, open it with undo=False",
             )
         super()._fail(code, doing)
 

@@ -35,7 +35,7 @@ def _values(info: SetInfo) -> str:
         text += f" {info.locks[0].depth + 1} times"
     if info.kind in PLACES:
         waiting = sum(not place.woken for place in info.places)
-        text += f", {waiting} of {info.limit} there" if info.limit else f", {waiting} wait"
+        text += f", {waiting} of {info.limit} there" if info.limit else f", {waiting} wait" if waiting else ""
     return text
 
 

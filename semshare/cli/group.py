@@ -15,7 +15,7 @@ from rich.console import Console
 WIDTH = 200
 """Columns of output that goes to a file or a pipe."""
 
-COMMANDS = ("demo", "exec", "watch", "ls", "get", "set", "rm", "unlock", "doctor")
+COMMANDS = ("demo", "exec", "watch", "ls", "inspect", "top", "get", "set", "rm", "unlock", "doctor")
 
 
 class Failure(click.ClickException):

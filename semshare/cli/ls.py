@@ -4,18 +4,16 @@
 from __future__ import annotations
 
 import json
-import pwd
-from typing import Any
 
 import click
 from rich.markup import escape
 from rich.table import Table
 
 from semshare import AreaInfo
-from semshare.cli import condition, contents, inventory
+from semshare.cli import condition, contents, details, inventory, parties
 from semshare.cli.contents import Content, Kind
 from semshare.cli.group import wide_console
-from semshare.cli.sets import Holder, LockState, SetInfo
+from semshare.cli.sets import Holder, SetInfo
 
 HOLDERS = 4
 """So many of a pool stand in its line."""
@@ -34,8 +32,8 @@ def command(everybodys: bool, as_json: bool) -> None:
         click.echo(
             json.dumps(
                 {
-                    "areas": [_area_dict(info, content) for info, content in found.areas],
-                    "sets": [_set_dict(each) for each in found.sets],
+                    "areas": [details.of_area(info, content) for info, content in found.areas],
+                    "sets": [details.of_set(each) for each in found.sets],
                 }
             )
         )
@@ -61,73 +59,6 @@ def command(everybodys: bool, as_json: bool) -> None:
         console.print("no sets of this package" if not everybodys else "no sets")
 
 
-# ------------------------------------------------------------------------------------------------------- for programs
-
-
-def _area_dict(info: AreaInfo, content: Content | None) -> dict[str, Any]:
-    return {
-        "name": info.name,
-        "backend": info.backend,
-        "kind": info.kind,
-        "address": info.address,
-        "huge_pages": info.huge_pages,
-        "size": info.size,
-        "mode": f"{info.mode:04o}",
-        "uid": info.uid,
-        "gid": info.gid,
-        "key": info.key,
-        "created": info.created,
-        "creator_pid": info.creator_pid,
-        "handles": info.handles,
-        "maps": info.maps,
-        "kernel_users": info.kernel_users,
-        "semid": info.semid,
-        "owns_set": info.owns_set,
-        "state": _condition(info),
-        "holds": content.kind.name if content is not None else None,
-        **{each.name: None for each in contents.KINDS},
-        **({content.kind.name: content.kind.details(content.state)} if content is not None else {}),
-    }
-
-
-def _set_dict(each: SetInfo) -> dict[str, Any]:
-    holder = each.holder
-    return {
-        "semid": each.semid,
-        "key": each.state.key & 0xFFFFFFFF,
-        "name": each.name,
-        "use": each.use,
-        "mode": f"{each.state.mode & 0o777:04o}",
-        "uid": each.state.uid,
-        "values": each.values,
-        "waiters": each.waiters,
-        "zero_waiters": each.zero_waiters,
-        "owner": _holder_dict(holder) if holder is not None else None,
-        "roles": [{"role": role, **_holder_dict(holder)} for role, _, holder in each.roles],
-        "deaths": each.deaths,
-        "state": condition.of(each),
-        "limit": each.limit or None,
-        "permits": each.permits,
-        "suspect": any(lock.suspect for lock in each.locks),
-        "locks": [_lock_dict(lock) for lock in each.locks],
-    }
-
-
-def _lock_dict(lock: LockState) -> dict[str, Any]:
-    return {
-        "number": lock.number,
-        "owner": _holder_dict(lock.holder) if lock.holder is not None else None,
-        "deaths": lock.deaths,
-        "suspect": lock.suspect,
-        "depth": lock.depth,
-        "dead": {"pid": lock.dead.pid, "tid": lock.dead.tid} if lock.dead is not None else None,
-    }
-
-
-def _holder_dict(holder: Holder) -> dict[str, Any]:
-    return {"pid": holder.pid, "kind": holder.kind, "alive": holder.alive}
-
-
 # --------------------------------------------------------------------------------------------------------- for people
 
 
@@ -142,14 +73,14 @@ def _table(*columns: str) -> Table:
 def _areas(areas: list[tuple[AreaInfo, Content | None]]) -> Table:
     table = _table("area", "backend", "memory", "size", "mode", "owner", "users", "semid", "holds", "state")
     for info, content in areas:
-        state = _condition(info)
+        state = details.condition_of(info)
         table.add_row(
             escape(info.name),
             info.backend,
             _memory(info),
             f"{info.size:,}",
             f"{info.mode:04o}",
-            _user(info.uid),
+            parties.user(info.uid),
             _users(info),
             "-" if info.semid is None else str(info.semid),
             content.kind.name if content is not None else "-",
@@ -176,10 +107,6 @@ def _contents(kind: Kind, such: list[tuple[AreaInfo, Content]]) -> Table:
     return table
 
 
-def _condition(info: AreaInfo) -> str:
-    return "stale" if info.stale else "unlinked" if info.unlinked else "ok"
-
-
 def _users(info: AreaInfo) -> str:
     """Handles, and what else holds it."""
     text = "?" if info.handles is None else str(info.handles)
@@ -200,10 +127,10 @@ def _sets(sets: list[SetInfo]) -> Table:
             each.use or "-",
             _state(each),
             f"{each.state.mode & 0o777:04o}",
-            _user(each.state.uid),
-            _numbers(each.values),
+            parties.user(each.state.uid),
+            numbers(each.values),
             _waiters(each),
-            _held_by(each),
+            held_by(each),
             str(each.deaths),
         )
     return table
@@ -214,20 +141,21 @@ def _state(each: SetInfo) -> str:
     return f"[red]{text}[/]" if condition.is_troubled(each) else text
 
 
-def _numbers(numbers: list[int] | None) -> str:
-    if numbers is None:
+def numbers(given: list[int] | None) -> str:
+    """The first of them; "?" if this user may not see them."""
+    if given is None:
         return "?"
-    shown = " ".join(map(str, numbers[:8]))
-    return shown + (" …" if len(numbers) > 8 else "")
+    shown = " ".join(map(str, given[:8]))
+    return shown + (" …" if len(given) > 8 else "")
 
 
 def _waiters(each: SetInfo) -> str:
     """How many wait for each semaphore, and after a slash, if there are any, for its becoming 0."""
-    text = _numbers(each.waiters)
-    return text + (f" / {_numbers(each.zero_waiters)}" if any(each.zero_waiters or []) else "")
+    text = numbers(each.waiters)
+    return text + (f" / {numbers(each.zero_waiters)}" if any(each.zero_waiters or []) else "")
 
 
-def _held_by(each: SetInfo) -> str:
+def held_by(each: SetInfo) -> str:
     """Who holds its locks, and who has a role."""
     taken = [lock for lock in each.locks if lock.holder is not None]
     found = [_holder(lock.holder) for lock in taken[:HOLDERS] if lock.holder is not None]
@@ -243,10 +171,3 @@ def _holder(holder: Holder) -> str:
     if not holder.pid:
         return "kernel" if holder.kind == "kernel" else "kernel or another pid namespace"
     return f"{holder.kind} {holder.pid}" + (" [red]dead[/]" if holder.alive is False else "")
-
-
-def _user(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)

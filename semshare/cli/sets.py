@@ -21,6 +21,8 @@ PLACES: Final = (lib.SEMSHARE_SET_CONDITION, lib.SEMSHARE_SET_BARRIER)
 #: Kinds whose semaphore 0 is not one that somebody holds.
 OWNERLESS: Final = (lib.SEMSHARE_SET_SEMAPHORE, lib.SEMSHARE_SET_BOUNDED, lib.SEMSHARE_SET_EVENT)
 LARGEST_VALUE: Final = 32767
+#: Where the count of a lock's turns begins again: an epoch has 32 bits, and grows by 2 with each.
+TURNS: Final = 2**31
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ class SetInfo:
     """The companion."""
     deaths: int = 0
     turns: int | None = None
-    """How many times its locks were taken so far, modulo 2**31; None if nobody counts that."""
+    """How many times its locks were taken so far, a read/write lock to write, modulo TURNS; None if nobody counts."""
     places: list[Place] = field(default_factory=list)
     generation: int = 0
     broken: bool = False
@@ -195,7 +197,7 @@ def look(semid: int, state: SetState, known: Beside) -> SetInfo:
         known.limit,
         known.shmid,
         sum(each.deaths for each in words) if words is not None else 0,
-        sum(each.epoch // 2 for each in words) % 2**31 if words is not None else None,
+        sum((each.epoch + 1) // 2 for each in words) % TURNS if words is not None else None,
         _places_in(places) if places is not None else [],
         places.generation if places is not None else 0,
         bool(places.broken) if places is not None else False,

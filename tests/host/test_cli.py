@@ -20,7 +20,7 @@ from semshare.ring import VARIANTS
 
 LIMIT = 60
 PRODUCER, CONSUMER = 1, 2  # of Variant.roles
-COMMANDS = ("demo", "exec", "watch", "ls", "get", "set", "rm", "unlock", "doctor")
+COMMANDS = ("demo", "exec", "watch", "ls", "inspect", "top", "get", "set", "rm", "unlock", "doctor")
 
 
 def semshare(*arguments: str, **more) -> subprocess.CompletedProcess:
