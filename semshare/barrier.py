@@ -25,9 +25,9 @@ class Barrier(Named, BarrierCore):
             ...                         # done by one of the four
 
     It opens when so many wait, and then is as new. Nobody waits for those on their way out. A party that is killed, or
-    interrupted, while it waits is taken out, and the others wait for another in its stead; one whose time is over breaks
-    the barrier for all, until reset(). It can be pickled and passed to other processes, where it is another object for
-    the same barrier.
+    interrupted, while it waits is taken out, and the others wait for another in its stead; one whose time is over
+    breaks the barrier for all, until reset(). It can be pickled and passed to other processes, where it is another
+    object for the same barrier.
 
     Args:
         name: its name; the set's key is a hash of it.

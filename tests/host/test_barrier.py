@@ -378,8 +378,9 @@ def test_ctrl_c_takes_one_out(barrier):
         except KeyboardInterrupt:
             sys.exit(42)
 
-    child, party = Child(wait), Party(barrier)
-    waiting(barrier, 2)
+    child = Child(wait)
+    waiting(barrier, 1)
+    party = Party(barrier)
     asleep(barrier, 2)
     child.signal(signal.SIGINT)
     assert child.wait() == 42
@@ -427,8 +428,9 @@ def test_a_fork_in_the_midst_of_a_wait(barrier):
         assert os.waitstatus_to_exitcode(status) == 30
         sys.exit(10 + number)
 
-    child, party = Child(wait), Party(barrier)
-    waiting(barrier, 2)
+    child = Child(wait)
+    waiting(barrier, 1)
+    party = Party(barrier)
     asleep(barrier, 2)
     child.signal(signal.SIGUSR1)
     time.sleep(0.1)
