@@ -114,7 +114,7 @@ def open_or_make(
                 raise NameExists(
                     errno.EEXIST,
                     f"{what}: there is one already, set {semid}; attach it, choose another name, or remove it: "
-                    f"semshare rm {name if name is not None else f'--key {key:#x}'}",
+                    + (f"semshare rm {name}" if name is not None else f"ipcrm -S {key:#x}"),
                 )
             count = _count_of(semid)
             companion = segment.companion(signed, semid, count, plan, what, name, mode, make=_adopts(plan, count))
