@@ -97,7 +97,7 @@ static bool sleep_unlocked(ConditionCore *self, unsigned int place, int64_t dead
 		}
 		/* Who closes this closes a lock of its own as well, and does not wait for this thread to have it. */
 		if (*error != ECANCELED || !self->own)
-			done = PyObject_CallMethod(self->lock, "_acquire_restore", "O", state);
+			done = PyObject_CallMethod(self->lock, "_acquire_restore", "(O)", state);
 		Py_DECREF(state);
 	}
 	if (done) {

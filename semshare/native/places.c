@@ -185,10 +185,10 @@ int places_deadline(PyObject *timeout, int64_t *deadline)
 		PyErr_SetString(PyExc_ValueError, "timeout: not a number");
 		return -1;
 	}
-	if (seconds > 9e9) {	/* As deadline_from(). */
+	if (seconds > CLOCK_MOST_S) {
 		PyErr_SetString(PyExc_OverflowError, "timeout value is too large");
 		return -1;
 	}
-	*deadline = seconds > 0 ? clock_now() + (int64_t)(seconds * NS_PER_S) : 0;
+	*deadline = seconds > 0 ? clock_after(seconds) : 0;
 	return 0;
 }

@@ -36,7 +36,7 @@ from semshare import (
     places,
 )
 
-LONG = 8.0
+LONG = 60.0
 """A time that is not over in any test that passes."""
 
 
@@ -205,7 +205,9 @@ def test_waiting_for_a_predicate(condition):
         assert condition.wait_for(lambda: 5) == 5
 
 
-@pytest.mark.parametrize("use", [lambda c: c.wait(), lambda c: c.wait(0), lambda c: c.notify(), lambda c: c.notify_all()])
+@pytest.mark.parametrize(
+    "use", [lambda c: c.wait(), lambda c: c.wait(0), lambda c: c.notify(), lambda c: c.notify_all()]
+)
 def test_without_the_lock_nothing_is_done(condition, use):
     with pytest.raises(RuntimeError, match="acquire it first"):
         use(condition)
@@ -281,7 +283,7 @@ def test_there_are_places_for_so_many(condition):
     assert values(condition) == [1] + [0] * places.MOST
 
 
-# ------------------------------------------------------------------------------------------------------ its own lock, or
+# ------------------------------------------------------------------------------------------------------- whose lock
 
 
 @pytest.mark.parametrize("kind", [Lock, RLock])
@@ -341,9 +343,6 @@ def test_two_conditions_on_one_object(names):
             assert second.waiters() == 1
             second.notify_all()
         assert waiter.end() is True
-        first.close()
-        with lock:
-            pass
     finally:
         for each in (first, second, lock):
             each.unlink()
@@ -589,8 +588,16 @@ def test_who_holds_the_lock_is_killed(name):
         condition.unlink()
 
 
-def test_a_death_that_is_raised_leaves_a_wait_without_the_lock(name):
+def test_a_death_that_is_raised_leaves_with_the_lock_held(name):
     condition = Condition(name, on_owner_died="raise")
+    held = []
+
+    def wait():
+        with condition:
+            try:
+                condition.wait(LONG)
+            except OwnerDied:
+                held.append(condition.held())
 
     def hold():
         condition.acquire()
@@ -598,9 +605,12 @@ def test_a_death_that_is_raised_leaves_a_wait_without_the_lock(name):
         os.kill(os.getpid(), signal.SIGKILL)
 
     try:
-        waiter = Waiter(condition)
-        Child(hold).wait()
-        assert isinstance(waiter.end(), OwnerDied)
+        thread = threading.Thread(target=wait)
+        thread.start()
+        waiting(condition)
+        assert Child(hold).wait() == -signal.SIGKILL
+        thread.join()
+        assert held == [True]
         with pytest.raises(OwnerDied), condition:
             pass
         assert not condition.locked() and condition.waiters() == 0
@@ -835,11 +845,11 @@ def test_removal_of_the_lock_alone(names):
     lock = Lock(names())
     condition = Condition(names(), lock)
     waiter = Waiter(condition)
-    with lock:
-        condition.notify()
-        lock.unlink()
-        with pytest.raises(Removed):
-            lock.release()
+    lock.acquire()
+    condition.notify()
+    lock.unlink()
+    with pytest.raises(Removed):
+        lock.release()
     assert isinstance(waiter.end(), Removed)
     assert condition.waiters() == 0
     condition.unlink()
@@ -883,8 +893,8 @@ def test_closing_under_a_lock_of_others_gives_that_back(names):
     condition.close()
     thread.join()
     assert held == [True] and not lock.locked()
-    condition.unlink()
-    lock.unlink()
+    for each in (Condition(condition.name, lock), lock):
+        each.unlink()
 
 
 def test_one_that_is_held_is_not_closed(condition):
