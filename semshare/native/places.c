@@ -77,17 +77,22 @@ static void let_go(struct places *places)
 		PyBuffer_Release(&places->memory);
 }
 
+/* The threads of a process that forked are not in its child. */
+static __u64 inside_by(__u64 inside, int more)
+{
+	if (inside >> 32 != owner_generation)
+		inside = (__u64)owner_generation << 32;
+	return inside + (__u64)(__s64)more;
+}
+
 /* False if it is closed. */
 bool places_enter(struct places *places)
 {
-	/* The threads of a process that forked are not in its child. */
-	if (places->generation != owner_generation) {
-		places->generation = owner_generation;
-		places->threads = 0;
-		memset(places->asleep, 0, sizeof(places->asleep));
-	}
-	__atomic_fetch_add(&places->threads, 1, __ATOMIC_SEQ_CST);
-	if (places->open && !__atomic_load_n(&places->closing, __ATOMIC_SEQ_CST))
+	__u64 inside = semshare_load(&places->inside);
+
+	while (!semshare_try_cmpxchg(&places->inside, &inside, inside_by(inside, 1)))
+		;
+	if (places->open && !places->closing)
 		return true;
 	places_leave(places);
 	return false;
@@ -96,9 +101,13 @@ bool places_enter(struct places *places)
 /* Of who forked on the way, in a signal's handler, the child was not counted. */
 void places_leave(struct places *places)
 {
-	if (places->generation == owner_generation &&
-	    !__atomic_sub_fetch(&places->threads, 1, __ATOMIC_SEQ_CST) &&
-	    __atomic_load_n(&places->closing, __ATOMIC_SEQ_CST))
+	__u64 inside = semshare_load(&places->inside);
+
+	do {
+		if (inside >> 32 != owner_generation || !(__u32)inside)
+			return;
+	} while (!semshare_try_cmpxchg(&places->inside, &inside, inside_by(inside, -1)));
+	if ((__u32)inside == 1 && places->closing)
 		let_go(places);
 }
 
@@ -108,8 +117,10 @@ void places_close(struct places *places)
 
 	if (!places_enter(places))
 		return;
-	__atomic_store_n(&places->closing, true, __ATOMIC_SEQ_CST);
+	places->closing = true;
 	places->open = false;
+	/* Who comes from here on sees it; who came before is counted. */
+	semshare_full_barrier();
 	/* Whose semaphore it raises in vain, because they are awake already, take that for nothing. */
 	for (place = 0; place < SEMSHARE_PLACES; place++)
 		if (__atomic_load_n(&places->asleep[place / 64], __ATOMIC_SEQ_CST) >> place % 64 & 1)
