@@ -39,7 +39,7 @@ KERNEL_ROW = next(title for title, probe in PROBES if probe is probes.kernel_tak
 WIDTH = 120
 
 #: Probes at once: most of their time they wait.
-AT_ONCE = 4
+AT_ONCE = 6
 #: Of limits.hangs: a probe is made of several steps.
 PROBE_LIMIT = 6
 COST_ROUNDS = 5

@@ -131,11 +131,14 @@ class Actor:
         parent = os.getpid()
         self.pid = os.fork()
         if not self.pid:
-            _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-            if os.getppid() == parent:
-                self._pipe.close()
-                play(theirs, lambda: part(locks(), self.flag))
-            os._exit(0)
+            try:
+                _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+                if os.getppid() == parent:
+                    self._pipe.close()
+                    play(theirs, lambda: part(locks(), self.flag))
+            finally:
+                # Never back into the probe: there is one of that already.
+                os._exit(0)
         theirs.close()
         self.answer()
 
@@ -222,7 +225,8 @@ def play(pipe: Any, make: Callable[[], Part]) -> None:
             if os.environ.get("PROBE_TRACEBACKS"):
                 traceback.print_exc()
             answer = (True, type(error).__name__)
-        pipe.send(answer)
+        with suppress(BrokenPipeError):
+            pipe.send(answer)
         if part is None:
             return
 

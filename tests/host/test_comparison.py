@@ -22,6 +22,9 @@ from bench.probes import NOT_ASKED, PROBES, YES  # noqa: E402
 
 #: Those that come with the package and with Python; the rest take a minute.
 QUICK = (Ours, Multiprocessing)
+#: Seconds. What hangs is given 4 s to do so, and more where Python is slow to start.
+LIMIT = 600
+pytestmark = pytest.mark.timeout(LIMIT + 60)
 ROWS = [title for title, _ in PROBES]
 
 
@@ -29,7 +32,7 @@ def run(*words: object) -> dict[str, dict[str, str]]:
     """In a process of its own: what it asks forks, and comes to the end of the program more than once."""
     environment = {**os.environ, "PYTHONPATH": str(TOP)}
     done = subprocess.run(
-        [sys.executable, *map(str, words)], cwd=TOP, env=environment, capture_output=True, text=True, timeout=280
+        [sys.executable, *map(str, words)], cwd=TOP, env=environment, capture_output=True, text=True, timeout=LIMIT
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
