@@ -162,11 +162,13 @@ static int sleep_once(struct places *places, unsigned int place, int64_t deadlin
 
 /*
  * Sleep in a place of this thread's until look() is not 0.  Returns 0; ETIMEDOUT; ECANCELED: the object is closed; an
- * errno of semtimedop(); or -1: a signal's handler has raised an exception.
+ * errno of semtimedop(); -1: a signal's handler has raised an exception; ECHILD: one has forked.  To who finds that
+ * owner_generation is another then, neither the place nor what it held is its own.
  */
 int places_sleep(struct places *places, unsigned int place, int64_t deadline, places_look_t look, const void *sleeper)
 {
 	__u64 bit = (__u64)1 << place % 64;
+	unsigned int generation = owner_generation;
 	int error;
 
 	__atomic_fetch_or(&places->asleep[place / 64], bit, __ATOMIC_SEQ_CST);
@@ -176,6 +178,9 @@ int places_sleep(struct places *places, unsigned int place, int64_t deadline, pl
 		Py_END_ALLOW_THREADS
 		if ((error == EINTR || error == EAGAIN) && PyErr_CheckSignals())
 			error = -1;
+		/* A handler has forked, and this is the child: the place is its parent's. */
+		if (generation != owner_generation)
+			return error == -1 ? -1 : ECHILD;
 	} while (error == EINTR || error == EAGAIN);
 	__atomic_fetch_and(&places->asleep[place / 64], ~bit, __ATOMIC_SEQ_CST);
 	return error;
