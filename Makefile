@@ -70,6 +70,11 @@ bench: ## the benchmarks: times, on this machine without the module; instruction
 	@vm/venv bench
 	@eval ".venv/bin/python -m bench $$SEMSHARE_ARGS"
 
+compare: ## try what ours and other packages' locks do, and print a table of it (ARGS=…; --write makes the page anew)
+	@vm/setup bench
+	@vm/venv bench
+	@eval ".venv/bin/python -m bench.compare $$SEMSHARE_ARGS"
+
 kmod: ## build the modules for KERNEL
 	@vm/kmod '$(KERNEL)'
 
@@ -92,6 +97,6 @@ clean: ## remove what was built; .venv stays
 distclean: clean ## and .venv; the cache of kernels, shared with other clones, stays
 	@rm -rf .venv
 
-.PHONY: help setup setup-models setup-arm64 demo test test-models test-arm64 test-all test-packaging vm bench kmod check dkms-install dkms-uninstall kmod-sign \
+.PHONY: help setup setup-models setup-arm64 demo test test-models test-arm64 test-all test-packaging vm bench compare kmod check dkms-install dkms-uninstall kmod-sign \
 	clean distclean
 .NOTPARALLEL:

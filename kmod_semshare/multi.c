@@ -137,7 +137,8 @@ int semshare_multi_lock(struct semshare_multi *multi, long timeout, bool *suspec
 	doubted = READ_ONCE(multi->doubted);
 	for (i = 0; i < multi->count; i++) {
 		member = &multi->members[i];
-		if (semshare_words_enter(member->state, &member->epoch) != SEMSHARE_LOCK_SOUND)
+		if (semshare_words_enter(member->state, false, &member->epoch) !=
+		    SEMSHARE_LOCK_SOUND)
 			doubted = true;
 	}
 	if (suspect)

@@ -38,11 +38,12 @@
 /**
  * semshare_words_enter - write the words of a lock that was taken
  * @state: the words, or NULL
+ * @repaired: as in struct semshare_mutex
  * @epoch: out: for semshare_words_leave()
  *
  * Return: enum semshare_lock_found.
  */
-int semshare_words_enter(struct semshare_lock_state *state, u32 *epoch)
+int semshare_words_enter(struct semshare_lock_state *state, bool repaired, u32 *epoch)
 {
 	struct semshare_owner self, dead;
 
@@ -50,6 +51,10 @@ int semshare_words_enter(struct semshare_lock_state *state, u32 *epoch)
 	if (!state)
 		return SEMSHARE_LOCK_SOUND;
 	semshare_owner_describe(&self);
+	if (repaired) {
+		semshare_lock_enter(state, &self, epoch);
+		return SEMSHARE_LOCK_SOUND;
+	}
 	return semshare_lock_enter_wary(state, &self, epoch, &dead);
 }
 
@@ -131,7 +136,7 @@ int semshare_mutex_take(struct semshare_mutex *mutex, ktime_t deadline, bool *su
 		WRITE_ONCE(mutex->doubted, true);
 		return -EPROTO;
 	}
-	found = semshare_words_enter(mutex->state, &mutex->epoch);
+	found = semshare_words_enter(mutex->state, mutex->repaired, &mutex->epoch);
 	doubted = found != SEMSHARE_LOCK_SOUND || READ_ONCE(mutex->doubted);
 	mutex->taken_ns = trace_lock_released_enabled() ? ktime_get_ns() : 0;
 	trace_lock_taken(name, contended ? ktime_get_ns() - asked_ns : 0, contended,

@@ -10,6 +10,7 @@
  * @set: its set, with a reference
  * @number: its semaphore
  * @state: the words beside it, NULL without a companion
+ * @repaired: what it guards needs no repair when an owner died: it is never suspect
  * @holder: the task that has it by way of this handle: only ever compared
  * @epoch: odd epoch of its ownership
  * @doubted: it was given back although somebody else had been inside as well
@@ -19,13 +20,14 @@ struct semshare_mutex {
 	struct semshare_set *set;
 	unsigned int number;
 	struct semshare_lock_state *state;
+	bool repaired;
 	const struct task_struct *holder;
 	u32 epoch;
 	bool doubted;
 	u64 taken_ns;
 };
 
-int semshare_words_enter(struct semshare_lock_state *state, u32 *epoch);
+int semshare_words_enter(struct semshare_lock_state *state, bool repaired, u32 *epoch);
 int semshare_words_leave(struct semshare_lock_state *state, u32 epoch);
 
 void semshare_mutex_setup(struct semshare_mutex *mutex, struct semshare_set *set,

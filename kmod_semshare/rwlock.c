@@ -236,7 +236,7 @@ int semshare_rwlock_write_lock(struct semshare_rwlock *rwlock, long timeout, boo
 	}
 	WRITE_ONCE(rwlock->writer, current);
 	doubted = READ_ONCE(rwlock->doubted);
-	if (semshare_words_enter(rwlock->state, &rwlock->epoch) != SEMSHARE_LOCK_SOUND)
+	if (semshare_words_enter(rwlock->state, false, &rwlock->epoch) != SEMSHARE_LOCK_SOUND)
 		doubted = true;
 	if (suspect)
 		*suspect = doubted;

@@ -3,7 +3,9 @@
 
 from semshare._native import RecordView, Reservation
 from semshare.area import Area, AreaEvent, AreaInfo
+from semshare.barrier import Barrier
 from semshare.channel import Channel, ChannelState, Command, Pending
+from semshare.condition import Condition
 from semshare.errors import (
     Abandoned,
     AbiMismatch,
@@ -71,6 +73,8 @@ __all__ = [
     "Semaphore",
     "BoundedSemaphore",
     "Event",
+    "Condition",
+    "Barrier",
     "LockPool",
     "MemberLock",
     "MultiLock",

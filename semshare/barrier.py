@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import math
 from typing import Any, Callable, final
 
 from semshare import arguments, places
@@ -24,9 +25,9 @@ class Barrier(Named, BarrierCore):
             ...                         # done by one of the four
 
     It opens when so many wait, and then is as new. Nobody waits for those on their way out. A party that is killed, or
-    interrupted, while it waits is taken out, and the others wait for another in its stead; one whose time is over breaks
-    the barrier for all, until reset(). It can be pickled and passed to other processes, where it is another object for
-    the same barrier.
+    interrupted, while it waits is taken out, and the others wait for another in its stead; one whose time is over
+    breaks the barrier for all, until reset(). It can be pickled and passed to other processes, where it is another
+    object for the same barrier.
 
     Args:
         name: its name; the set's key is a hash of it.
@@ -71,7 +72,9 @@ class Barrier(Named, BarrierCore):
         if action is not None and not callable(action):
             raise TypeError(f"action is a function, not {type(action).__name__}: {action!r}")
         self._action = action
-        self._timeout = None if timeout is None else float(timeout)
+        if timeout is not None and (not isinstance(timeout, (int, float)) or math.isnan(timeout)):
+            raise TypeError(f"timeout is a number of seconds, or None: {timeout!r}")
+        self._timeout = timeout
         plan = places.plan_of(lib.SEMSHARE_SET_BARRIER, limit)
         found = self._find(plan, name, key, semid, create and parties is not None, exclusive, mode)
         assert found.segment is not None, "it remembers"

@@ -64,6 +64,7 @@ class Identified:
         if self.closed:
             return "closed"
         try:
+            self._look(lib.GETVAL)  # what is known beside the set may outlive it
             return self._state()
         except Error as error:
             return "removed" if isinstance(error, Removed) else "not to be read"

@@ -69,9 +69,8 @@ class ReadSide(Side):
         enter = ((WAITING, 0, False), (WRITER, 0, False), (READERS, 1, True))
         # A writer who waits, waits for this thread as well: it may not wait for that. Tasks see to that themselves.
         again = () if self._flags & UNBOUND else ((READERS, 1, True),)
-        self._open(
-            semid, memory, (segment.STATE_OFFSET,), SHARED, self._flags, enter, ((READERS, -1, True),), again=again
-        )
+        leave = ((READERS, -1, True),)
+        self._open(semid, memory, (segment.STATE_OFFSET,), SHARED, self._flags, enter, leave, again=again)
 
     def locked(self) -> bool:
         """Whether anybody reads now."""

@@ -65,6 +65,17 @@ HOST = [
         ),
         needs=("numpy",),
     ),
+    *(
+        Example(f"replace/{package}_{when}.py", prints, needs=(package,) if when == "before" else ())
+        for package, prints in (
+            ("multiprocessing", lines("200 lines, in order: True")),
+            ("posix_ipc", lines("3 × 100 = 300")),
+            ("filelock", lines("computed", "3 programs have 42")),
+        )
+        for when in ("before", "after")
+    ),
+    Example("replace/redis_after.py", lines("30 tickets, sold: 30")),
+    Example("replace/after_a_kill.py", lines(r"process \d+ left 'kil'", "first", "last")),
     Example(
         "zero_copy.py",
         lines(r"camera 0: 10 pictures, mean 4\.5", r"camera 1: 10 pictures, mean 4\.5"),
@@ -154,6 +165,7 @@ ELSEWHERE = {
     "plain_producer.py": "tests/host/test_demo.py",
     "judge_program_starts.py": "tests/vm/test_examples.py",
     "litmus.py": "tests/host/test_examples.py",
+    "replace/redis_before.py": "tests/host/test_replace.py",
     "async_consumer.py": "tests/host/test_aio.py",
 }
 """What is run in another way, or in more ways, and the test that does it."""

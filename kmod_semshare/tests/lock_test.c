@@ -6,6 +6,7 @@
  */
 #include <linux/atomic.h>
 #include <linux/delay.h>
+#include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/kthread.h>
 #include <linux/miscdevice.h>
@@ -42,7 +43,10 @@ struct lock_test {
 		struct semshare_rwlock *rwlock;
 		struct semshare_semaphore *semaphore;
 		struct semshare_event *event;
+		struct semshare_condition *condition;
+		struct semshare_barrier *barrier;
 	} of;
+	struct file *guard;	/* whose mutex a condition uses */
 	struct semshare_area *area;
 	struct player players[SEMSHARE_LOCK_TEST_THREADS];
 };
@@ -69,85 +73,176 @@ static void add_one(u64 *words, u64 turn)
 	WRITE_ONCE(words[1], second + 1);
 }
 
-static int count_mutex(struct lock_test *test, u64 *words, u64 turn, long timeout)
+/* One turn of a job. */
+struct turn {
+	struct lock_test *test;
+	struct semshare_lock_test_call *call;
+	u64 *words;
+	u64 number;
+	long timeout;
+	bool told;		/* what it was, and ... */
+	bool *suspect;		/* ... whether it wants to know */
+	long *wrong;
+};
+
+static int count_mutex(struct turn *turn)
 {
+	struct semshare_mutex *mutex = turn->test->of.mutex;
 	int err;
 
-	semshare_scoped_mutex(test->of.mutex, timeout, NULL, err, return err)
-		add_one(words, turn);
-	return err;
-}
-
-static int count_multi(struct lock_test *test, u64 *words, u64 turn, long timeout)
-{
-	int err;
-
-	semshare_scoped_multi(test->of.multi, timeout, NULL, err, return err)
-		add_one(words, turn);
-	return err;
-}
-
-static int count_write(struct lock_test *test, u64 *words, u64 turn, long timeout)
-{
-	int err;
-
-	semshare_scoped_write(test->of.rwlock, timeout, NULL, err, return err)
-		add_one(words, turn);
-	return err;
-}
-
-static int compare_read(struct lock_test *test, const u64 *words, long timeout, long *wrong)
-{
-	int err;
-
-	semshare_scoped_read(test->of.rwlock, timeout, NULL, err, return err) {
-		u64 first = READ_ONCE(words[0]);
-
-		pause_a_moment(first);
-		if (READ_ONCE(words[1]) != first || READ_ONCE(words[0]) != first)
-			++*wrong;
+	semshare_scoped_mutex(mutex, turn->timeout, turn->suspect, err, return err) {
+		if (turn->told)
+			semshare_mutex_consistent(mutex);
+		add_one(turn->words, turn->number);
+		turn->call->done++;
 	}
 	return err;
 }
 
-static int count_permits(struct lock_test *test, atomic_t *inside, int limit, u64 turn,
-			 long timeout, long *wrong)
+static int count_multi(struct turn *turn)
 {
-	int err = semshare_semaphore_down(test->of.semaphore, timeout);
+	struct semshare_multi *multi = turn->test->of.multi;
+	int err;
 
+	semshare_scoped_multi(multi, turn->timeout, turn->suspect, err, return err) {
+		if (turn->told)
+			semshare_multi_consistent(multi);
+		add_one(turn->words, turn->number);
+		turn->call->done++;
+	}
+	return err;
+}
+
+static int count_write(struct turn *turn)
+{
+	struct semshare_rwlock *rwlock = turn->test->of.rwlock;
+	int err;
+
+	semshare_scoped_write(rwlock, turn->timeout, turn->suspect, err, return err) {
+		if (turn->told)
+			semshare_rwlock_consistent(rwlock);
+		add_one(turn->words, turn->number);
+		turn->call->done++;
+	}
+	return err;
+}
+
+static int count(struct turn *turn)
+{
+	switch (turn->test->object) {
+	case SEMSHARE_LOCK_TEST_MUTEX:
+		return count_mutex(turn);
+	case SEMSHARE_LOCK_TEST_MULTI:
+		return count_multi(turn);
+	case SEMSHARE_LOCK_TEST_RWLOCK:
+		return count_write(turn);
+	default:
+		return -EINVAL;
+	}
+}
+
+static int compare(struct turn *turn)
+{
+	const u64 *words = turn->words;
+	int err;
+
+	if (turn->test->object != SEMSHARE_LOCK_TEST_RWLOCK)
+		return -EINVAL;
+	semshare_scoped_read(turn->test->of.rwlock, turn->timeout, turn->suspect, err, return err) {
+		u64 first = READ_ONCE(words[0]);
+
+		pause_a_moment(turn->number);
+		if (READ_ONCE(words[1]) != first || READ_ONCE(words[0]) != first)
+			++*turn->wrong;
+		turn->call->done++;
+	}
+	return err;
+}
+
+static int permits(struct turn *turn)
+{
+	struct semshare_semaphore *semaphore = turn->test->of.semaphore;
+	atomic_t *inside = (atomic_t *)turn->words;
+	int limit = turn->call->value >> 32;
+	int err;
+
+	if (turn->test->object != SEMSHARE_LOCK_TEST_SEMAPHORE)
+		return -EINVAL;
+	err = semshare_semaphore_down(semaphore, turn->timeout);
 	if (err)
 		return err;
 	if (atomic_inc_return(inside) > limit)
-		++*wrong;
-	pause_a_moment(turn);
+		++*turn->wrong;
+	pause_a_moment(turn->number);
 	atomic_dec(inside);
-	return semshare_semaphore_up(test->of.semaphore, 1);
+	turn->call->done++;
+	return semshare_semaphore_up(semaphore, 1);
 }
 
-static int job_turn(struct lock_test *test, struct semshare_lock_test_call *call, u64 *words,
-		    u64 turn, long timeout, long *wrong)
+static int exchange(struct turn *turn)
 {
-	switch (call->operation) {
-	case SEMSHARE_LOCK_TEST_COUNT:
-		switch (test->object) {
-		case SEMSHARE_LOCK_TEST_MUTEX:
-			return count_mutex(test, words, turn, timeout);
-		case SEMSHARE_LOCK_TEST_MULTI:
-			return count_multi(test, words, turn, timeout);
-		case SEMSHARE_LOCK_TEST_RWLOCK:
-			return count_write(test, words, turn, timeout);
-		default:
-			return -EINVAL;
+	struct semshare_condition *condition = turn->test->of.condition;
+	unsigned int mine = turn->call->value >> 32 & 0xffff, all = turn->call->value >> 48;
+	struct semshare_mutex *mutex;
+	u64 *words = turn->words;
+	int err, woken;
+
+	if (turn->test->object != SEMSHARE_LOCK_TEST_CONDITION || !all)
+		return -EINVAL;
+	mutex = semshare_condition_mutex(condition);
+	semshare_scoped_mutex(mutex, turn->timeout, turn->suspect, err, return err) {
+		while (READ_ONCE(words[0]) % all != mine) {
+			woken = semshare_condition_wait(condition, turn->timeout, turn->suspect);
+			if (woken < 0)
+				return woken;
+			if (!woken)
+				return -ETIMEDOUT;
 		}
+		WRITE_ONCE(words[0], words[0] + 1);
+		turn->call->done++;
+		woken = semshare_condition_notify(condition, UINT_MAX);
+		if (woken < 0)
+			return woken;
+	}
+	return err;
+}
+
+static int meet(struct turn *turn)
+{
+	struct semshare_barrier *barrier = turn->test->of.barrier;
+	atomic64_t *came = (atomic64_t *)turn->words;
+	u64 parties, all;
+	int index;
+
+	if (turn->test->object != SEMSHARE_LOCK_TEST_BARRIER)
+		return -EINVAL;
+	parties = semshare_barrier_parties(barrier);
+	atomic64_inc(came);
+	index = semshare_barrier_wait(barrier, turn->timeout);
+	if (index < 0)
+		return index;
+	all = atomic64_read(came);
+	if (index >= parties || all < parties * (turn->number + 1) ||
+	    all >= parties * (turn->number + 2))
+		++*turn->wrong;
+	turn->call->done++;
+	return 0;
+}
+
+static int make_turn(struct turn *turn)
+{
+	turn->told = false;
+	switch (turn->call->operation) {
+	case SEMSHARE_LOCK_TEST_COUNT:
+		return count(turn);
 	case SEMSHARE_LOCK_TEST_COMPARE:
-		if (test->object != SEMSHARE_LOCK_TEST_RWLOCK)
-			return -EINVAL;
-		return compare_read(test, words, timeout, wrong);
+		return compare(turn);
 	case SEMSHARE_LOCK_TEST_PERMITS:
-		if (test->object != SEMSHARE_LOCK_TEST_SEMAPHORE)
-			return -EINVAL;
-		return count_permits(test, (atomic_t *)words, call->value >> 32, turn, timeout,
-				     wrong);
+		return permits(turn);
+	case SEMSHARE_LOCK_TEST_EXCHANGE:
+		return exchange(turn);
+	case SEMSHARE_LOCK_TEST_MEET:
+		return meet(turn);
 	default:
 		return -EINVAL;
 	}
@@ -155,17 +250,25 @@ static int job_turn(struct lock_test *test, struct semshare_lock_test_call *call
 
 static long job_run(struct lock_test *test, struct semshare_lock_test_call *call, long timeout)
 {
-	u64 turn, turns = (u32)call->value;
+	struct turn turn = { .test = test, .call = call, .timeout = timeout };
+	u64 turns = (u32)call->value;
 	long wrong = 0;
-	u64 *words;
 	int err = 0;
 
+	call->done = 0;
 	if (!test->area || call->offset % sizeof(u64) ||
 	    call->offset > semshare_area_size(test->area) - 2 * sizeof(u64))
 		return -EINVAL;
-	words = semshare_area_data(test->area) + call->offset;
-	for (turn = 0; turn < turns && !err; turn++) {
-		err = job_turn(test, call, words, turn, timeout, &wrong);
+	turn.words = semshare_area_data(test->area) + call->offset;
+	turn.wrong = &wrong;
+	if (call->flags & SEMSHARE_LOCK_TEST_SUSPECT)
+		turn.suspect = &turn.told;
+	for (; turn.number < turns && !err; turn.number++) {
+		err = make_turn(&turn);
+		if (call->flags & SEMSHARE_LOCK_TEST_GO_ON && err != -EINTR)
+			err = 0;
+		if (current->flags & PF_KTHREAD && kthread_should_stop())
+			err = err ?: -EINTR;
 		cond_resched();
 	}
 	return err ? err : wrong;
@@ -255,6 +358,36 @@ static long call_event(struct semshare_event *event, struct semshare_lock_test_c
 	}
 }
 
+static long call_condition(struct semshare_condition *condition,
+			   struct semshare_lock_test_call *call, long timeout, bool *suspect)
+{
+	switch (call->operation) {
+	case SEMSHARE_LOCK_TEST_WAIT:
+		return semshare_condition_wait(condition, timeout, suspect);
+	case SEMSHARE_LOCK_TEST_NOTIFY:
+		return semshare_condition_notify(condition, call->value);
+	default:
+		return call_mutex(semshare_condition_mutex(condition), call, timeout, suspect);
+	}
+}
+
+static long call_barrier(struct semshare_barrier *barrier, struct semshare_lock_test_call *call,
+			 long timeout)
+{
+	switch (call->operation) {
+	case SEMSHARE_LOCK_TEST_WAIT:
+		return semshare_barrier_wait(barrier, timeout);
+	case SEMSHARE_LOCK_TEST_ABORT:
+		return semshare_barrier_abort(barrier);
+	case SEMSHARE_LOCK_TEST_RESET:
+		return semshare_barrier_reset(barrier);
+	case SEMSHARE_LOCK_TEST_VALUE:
+		return semshare_barrier_parties(barrier);
+	default:
+		return -EINVAL;
+	}
+}
+
 static long test_call(struct lock_test *test, struct semshare_lock_test_call *call)
 {
 	long timeout = call->timeout_ms < 0 ? MAX_SCHEDULE_TIMEOUT :
@@ -280,6 +413,12 @@ static long test_call(struct lock_test *test, struct semshare_lock_test_call *ca
 		break;
 	case SEMSHARE_LOCK_TEST_EVENT:
 		result = call_event(test->of.event, call, timeout);
+		break;
+	case SEMSHARE_LOCK_TEST_CONDITION:
+		result = call_condition(test->of.condition, call, timeout, suspect);
+		break;
+	case SEMSHARE_LOCK_TEST_BARRIER:
+		result = call_barrier(test->of.barrier, call, timeout);
 		break;
 	default:
 		result = -EINVAL;
@@ -324,6 +463,7 @@ static long player_collect(struct player *player, struct semshare_lock_test_call
 		return -EINTR;
 	call->result = player->call.result;
 	call->suspect = player->call.suspect;
+	call->done = player->call.done;
 	return 0;
 }
 
@@ -382,6 +522,34 @@ static long call_player(struct lock_test *test, struct player *player,
 
 /* ------------------------------------------------------------------ device */
 
+static const struct file_operations test_fops;
+
+static struct semshare_mutex *guard_of(struct lock_test *test)
+{
+	return test->guard ? ((struct lock_test *)test->guard->private_data)->of.mutex : NULL;
+}
+
+static long open_guard(struct lock_test *test, int fd)
+{
+	struct file *file = fget(fd);
+	long err = -EBADF;
+
+	if (!file)
+		return err;
+	if (file->f_op == &test_fops) {
+		struct lock_test *guard = file->private_data;
+
+		/* Pairs with ioctl_open(). */
+		if (smp_load_acquire(&guard->object) == SEMSHARE_LOCK_TEST_MUTEX)
+			err = 0;
+	}
+	if (err)
+		fput(file);
+	else
+		test->guard = file;
+	return err;
+}
+
 static long open_of_set(struct lock_test *test, struct semshare_set *set,
 			const struct semshare_lock_test_open *open)
 {
@@ -400,6 +568,12 @@ static long open_of_set(struct lock_test *test, struct semshare_set *set,
 		break;
 	case SEMSHARE_LOCK_TEST_EVENT:
 		test->of.event = semshare_event_of(set);
+		break;
+	case SEMSHARE_LOCK_TEST_CONDITION:
+		test->of.condition = semshare_condition_of(set, guard_of(test));
+		break;
+	case SEMSHARE_LOCK_TEST_BARRIER:
+		test->of.barrier = semshare_barrier_of(set);
 		break;
 	default:
 		return -EINVAL;
@@ -423,6 +597,12 @@ static long open_by_name(struct lock_test *test, struct ipc_namespace *ns,
 	case SEMSHARE_LOCK_TEST_EVENT:
 		test->of.event = semshare_event_open(ns, open->name);
 		break;
+	case SEMSHARE_LOCK_TEST_CONDITION:
+		test->of.condition = semshare_condition_open(ns, open->name);
+		break;
+	case SEMSHARE_LOCK_TEST_BARRIER:
+		test->of.barrier = semshare_barrier_open(ns, open->name);
+		break;
 	default:
 		return -EINVAL;
 	}
@@ -435,7 +615,7 @@ static long open_object(struct lock_test *test, const struct semshare_lock_test_
 	struct semshare_set *set;
 	long err;
 
-	if (open->name[0] && !open->count) {
+	if (open->name[0] && !open->count && !test->guard) {
 		err = open_by_name(test, ns, open);
 		goto out;
 	}
@@ -451,10 +631,34 @@ out:
 	return err;
 }
 
+static void close_beside(struct lock_test *test)
+{
+	if (test->guard)
+		fput(test->guard);
+	if (test->area)
+		semshare_area_put(test->area);
+	test->guard = NULL;
+	test->area = NULL;
+}
+
+/* What it needs beside the lock. */
+static long open_beside(struct lock_test *test, const struct semshare_lock_test_open *open)
+{
+	struct semshare_area *area;
+
+	if (open->area_fd >= 0) {
+		area = semshare_area_from_fd(open->area_fd,
+					     SEMSHARE_ACCESS_READ | SEMSHARE_ACCESS_WRITE);
+		if (IS_ERR(area))
+			return PTR_ERR(area);
+		test->area = area;
+	}
+	return open->guard_fd >= 0 ? open_guard(test, open->guard_fd) : 0;
+}
+
 static long ioctl_open(struct lock_test *test, void __user *argument)
 {
 	struct semshare_lock_test_open open;
-	struct semshare_area *area = NULL;
 	long err;
 
 	if (copy_from_user(&open, argument, sizeof(open)))
@@ -463,24 +667,19 @@ static long ioctl_open(struct lock_test *test, void __user *argument)
 		return -EINVAL;
 	if (test->object)
 		return -EBUSY;
-	if (open.area_fd >= 0) {
-		area = semshare_area_from_fd(open.area_fd,
-					     SEMSHARE_ACCESS_READ | SEMSHARE_ACCESS_WRITE);
-		if (IS_ERR(area))
-			return PTR_ERR(area);
+	err = open_beside(test, &open);
+	if (!err) {
+		if (open.flags & SEMSHARE_LOCK_TEST_PREEMPT_OFF)
+			preempt_disable();
+		err = open_object(test, &open);
+		if (open.flags & SEMSHARE_LOCK_TEST_PREEMPT_OFF)
+			preempt_enable();
 	}
-	if (open.flags & SEMSHARE_LOCK_TEST_PREEMPT_OFF)
-		preempt_disable();
-	err = open_object(test, &open);
-	if (open.flags & SEMSHARE_LOCK_TEST_PREEMPT_OFF)
-		preempt_enable();
 	if (err) {
 		test->of.mutex = NULL;
-		if (area)
-			semshare_area_put(area);
+		close_beside(test);
 		return err;
 	}
-	test->area = area;
 	/* Pairs with ioctl_call(). */
 	smp_store_release(&test->object, open.object);
 	return 0;
@@ -572,9 +771,14 @@ static int test_release(struct inode *inode, struct file *file)
 	case SEMSHARE_LOCK_TEST_EVENT:
 		semshare_event_close(test->of.event);
 		break;
+	case SEMSHARE_LOCK_TEST_CONDITION:
+		semshare_condition_close(test->of.condition);
+		break;
+	case SEMSHARE_LOCK_TEST_BARRIER:
+		semshare_barrier_close(test->of.barrier);
+		break;
 	}
-	if (test->area)
-		semshare_area_put(test->area);
+	close_beside(test);
 	kfree(test);
 	return 0;
 }

@@ -11,7 +11,7 @@ from typing import Any, Callable, final
 import semshare.barrier
 from semshare.aio.form import Form, unbound
 from semshare.aio.line import Line, Turn, close_behind
-from semshare.aio.lock import Lock
+from semshare.aio.lock import OwnLock
 
 
 @final
@@ -39,7 +39,7 @@ class Barrier(Form):
         sync = unbound(semshare.barrier.Barrier, name, parties, action, timeout, **options)
         self._action = action
         self._timeout = sync._timeout
-        self._lock = Lock._of(sync._lock)
+        self._lock = OwnLock("barrier", sync._lock)
         self._stand_for(sync)
 
     def _stand_for(self, sync: Any) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Callable, TypeVar, final
 import semshare.condition
 from semshare.aio.form import Form, unbound
 from semshare.aio.line import Line, Turn, close_behind
-from semshare.aio.lock import BaseLock, RLock
+from semshare.aio.lock import BaseLock, OwnLock
 from semshare.errors import OwnerDied
 
 _T = TypeVar("_T")
@@ -42,7 +42,7 @@ class Condition(Form):
     def __init__(self, name: str | None = None, lock: BaseLock | None = None, **options: Any) -> None:
         if lock is None:
             sync = unbound(semshare.condition.Condition, name, **options)
-            self._lock: BaseLock = RLock._of(sync.lock)
+            self._lock: BaseLock = OwnLock("condition", sync.lock)
         elif isinstance(lock, BaseLock):
             sync = unbound(semshare.condition.Condition, name, lock._sync, **options)
             self._lock = lock

@@ -115,8 +115,11 @@ class Taken(Form):
         return True
 
     def _let_go(self) -> None:
-        """Give it to the next in line, if nobody else waits; else to who waits longest, which is for the kernel to say."""
-        if self._line and self._waits_alone():
+        """Give it to who waits longest, which is for the kernel to say, unless only our line waits.
+
+        The last of the line gets it from the thread in any case: then that does not go on to wait for nobody.
+        """
+        if len(self._line) > 1 and self._waits_alone():
             self._line.pass_on()
         else:
             self._sync.release()
@@ -316,6 +319,28 @@ class Held(Taken):
             "this process" if task is None else task.get_name() + (", which has ended" if task.done() else "")
             for task in self._owners
         )
+
+
+class Part(Held):
+    """A lock that goes with something else."""
+
+    _whole: str
+    """What that is."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise TypeError(f"{self._what}: it cannot be pickled; pass the {self._whole}, and use its lock there")
+
+    def close(self) -> None:
+        """Raises:
+        ValueError: it goes with something else.
+        """
+        raise ValueError(f"{self._what}: it goes with the {self._whole}; use close() of that")
+
+    def unlink(self) -> None:
+        """Raises:
+        ValueError: it goes with something else.
+        """
+        raise ValueError(f"{self._what}: it goes with the {self._whole}; use unlink() of that")
 
 
 def _forked() -> None:

@@ -319,6 +319,8 @@ class Crowd(Line):
     def __init__(self, what: str, take: Callable[[float], bool]) -> None:
         super().__init__(what)
         self._take = take
+        # How often it has come, and had when the thread began to wait.
+        self._times = self._times_before = 0
 
     async def get(self, timeout: float | None = None) -> bool:
         """Wait for it. False: the time is over.
@@ -326,16 +328,24 @@ class Crowd(Line):
         Raises:
             As wait().
         """
-        return await self.wait(Turn(self._take), timeout)
+        return await self.wait(Turn(self._wait), timeout)
+
+    def _wait(self, seconds: float) -> bool:
+        self._times_before = self._times
+        return self._take(seconds)
 
     def all(self) -> None:
         """It is there, for all who are in line now."""
         with self._changed:
+            self._times += 1
             for turn in list(self._turns):
                 self._give(turn)
 
     def _came(self, turn: Turn) -> None:
-        self.all()
+        with self._changed:
+            # Else it is what all() has told of already, and who is in line now has come behind that.
+            if self._times == self._times_before:
+                self.all()
 
 
 def close_behind(lines: Sequence[Line], then: Callable[[], object]) -> None:

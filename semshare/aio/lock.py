@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, TypeVar, final
+from typing import Any, final
 
 import semshare.lock
-from semshare.aio.held import Held
-
-_Self = TypeVar("_Self", bound="BaseLock")
+from semshare.aio.held import Held, Part
+from semshare.places import PlacesLock
 
 
 class BaseLock(Held):
@@ -18,13 +17,6 @@ class BaseLock(Held):
     def _stand_for(self, sync: Any) -> None:
         super()._stand_for(sync)
         self._numbers = (sync.number,)
-
-    @classmethod
-    def _of(cls: type[_Self], sync: Any) -> _Self:
-        """One that stands for a lock that is there already, and part of something else."""
-        self = cls.__new__(cls)
-        self._stand_for(sync)
-        return self
 
     # ---------------------------------------------------------------------------------------- of a condition's wait
 
@@ -87,3 +79,14 @@ class RLock(BaseLock):
 
     _sync_class = semshare.lock.RLock
     _reentrant = True
+
+
+@final
+class OwnLock(Part, BaseLock):
+    """The lock of a condition or a barrier. It is used like an RLock, and goes with what it is the lock of."""
+
+    _reentrant = True
+
+    def __init__(self, whole: str, sync: PlacesLock) -> None:
+        self._whole = whole
+        self._stand_for(sync)

@@ -9,14 +9,16 @@ from typing import Any, final
 import semshare.rwlock
 from semshare.aio import holds
 from semshare.aio.form import Form
-from semshare.aio.held import Held
+from semshare.aio.held import Part
 from semshare.aio.line import Queue, close_behind
 from semshare.lock_statistics import LockStatistics
 from semshare.rwlock import READERS, WRITER
 
 
-class Side(Held):
+class Side(Part):
     """What read() and write() give."""
+
+    _whole = "lock"
 
     def __init__(self, lock: RWLock, sync: semshare.rwlock.Side) -> None:
         self._lock = lock
@@ -43,18 +45,6 @@ class Side(Held):
     def _waits_alone(self) -> bool:
         # By whom a reader is to be followed is not for readers to say.
         return False
-
-    def close(self) -> None:
-        """Raises:
-        ValueError: it goes with its lock.
-        """
-        raise ValueError(f"{self._what}: it goes with its lock; use close() of that")
-
-    def unlink(self) -> None:
-        """Raises:
-        ValueError: it goes with its lock.
-        """
-        raise ValueError(f"{self._what}: it goes with its lock; use unlink() of that")
 
 
 @final

@@ -39,10 +39,12 @@ class View:
 
     @property
     def sets(self) -> list[SetInfo]:
-        """The busiest first."""
-        return sorted(
-            self.found.sets, key=lambda each: (-(self.rate_of(each) or 0), -each.waiting, each.name, each.semid)
-        )
+        """The busiest first, and those that somebody has or waits for before the rest."""
+        return sorted(self.found.sets, key=self._order)
+
+    def _order(self, each: SetInfo) -> tuple[float, int, bool, str, int]:
+        taken = any(lock.holder is not None for lock in each.locks)
+        return -(self.rate_of(each) or 0.0), -each.waiting, not taken, each.name, each.semid
 
     def holding(self, kind: type) -> list[tuple[AreaInfo, Any]]:
         """The areas with an object of that kind, and its state."""
@@ -134,7 +136,12 @@ def as_dict(view: View) -> dict[str, Any]:
         "time": view.when,
         "seconds": view.rates.seconds,
         "sets": [
-            {**details.of_set(each), "waiting": each.waiting, "rates": {"taken": view.rate_of(each)}}
+            # Without what a pool has thousands of.
+            {
+                **{key: value for key, value in details.of_set(each).items() if key not in details.EACH_SEMAPHORE},
+                "waiting": each.waiting,
+                "rates": {"taken": view.rate_of(each)},
+            }
             for each in view.sets
         ],
         "areas": [{**details.of_area(*each), "rates": _area_rates(view, each[0])} for each in view.found.areas],

@@ -82,7 +82,7 @@ int deadline_from(bool blocking, double timeout, int64_t *deadline)
 					"timeout value must be a non-negative number, or -1 to wait without limit");
 			return -1;
 		}
-		if (timeout > 9e9) {	/* 285 years: the end of int64_t in nanoseconds */
+		if (timeout > CLOCK_MOST_S) {
 			PyErr_SetString(PyExc_OverflowError, "timeout value is too large");
 			return -1;
 		}
@@ -92,6 +92,6 @@ int deadline_from(bool blocking, double timeout, int64_t *deadline)
 	else if (timeout == -1.0)
 		*deadline = NEVER;
 	else
-		*deadline = clock_now() + (int64_t)(timeout * NS_PER_S);
+		*deadline = clock_after(timeout);
 	return 0;
 }

@@ -88,22 +88,22 @@ static int sleep_until_open(BarrierCore *self, const struct semshare_barrier_arr
 	unsigned int generation = owner_generation;
 	int error = places_sleep(&self->places, arrival->place, deadline, look, arrival);
 
-	/* A handler has forked, and this is the child: the place is its parent's. */
-	if (generation != owner_generation) {
-		if (error != -1)
-			core_misuse((PyObject *)self, PyExc_RuntimeError, "wait: this process was forked in it; wait anew");
-		return -1;
-	}
 	if (!error) {
 		error = -semshare_barrier_outcome(port->places, arrival);
 	} else if (error == ETIMEDOUT) {
+		error = -1;
 		if (call_lock(self, "acquire")) {
-			error = -semshare_barrier_give_up(port, arrival);
+			if (generation == owner_generation)
+				error = -semshare_barrier_give_up(port, arrival);
 			if (!call_lock(self, "release"))
 				error = -1;
-		} else {
-			error = -1;
 		}
+	}
+	/* A handler of a signal has forked, and this is the child: the place is its parent's. */
+	if (generation != owner_generation) {
+		if (!PyErr_Occurred())
+			core_misuse((PyObject *)self, PyExc_RuntimeError, "wait: this process was forked in it; wait anew");
+		return -1;
 	}
 	semshare_barrier_leave(port, arrival);
 	return error;
@@ -402,9 +402,9 @@ static void BarrierCore_dealloc(BarrierCore *self)
 
 static PyMethodDef methods[] = {
 	{ "abort", (PyCFunction)BarrierCore_abort, METH_NOARGS,
-	  PyDoc_STR("Break the barrier: who waits, or comes before reset(), gets BrokenBarrier.") },
+	  PyDoc_STR("abort($self, /)\n--\n\nBreak it: who waits, or comes before reset(), gets BrokenBarrier.") },
 	{ "reset", (PyCFunction)BarrierCore_reset, METH_NOARGS,
-	  PyDoc_STR("Begin anew: who waits gets BrokenBarrier, who comes later waits again.") },
+	  PyDoc_STR("reset($self, /)\n--\n\nBegin anew: who waits gets BrokenBarrier, who comes later waits again.") },
 	{ "_wait", (PyCFunction)BarrierCore_wait, METH_VARARGS, NULL },
 	{ "_arrive", (PyCFunction)BarrierCore_arrive, METH_NOARGS, NULL },
 	{ "_sleep", (PyCFunction)BarrierCore_sleep, METH_VARARGS, NULL },
@@ -423,8 +423,8 @@ static PyGetSetDef attributes[] = {
 	{ "n_waiting", (getter)BarrierCore_get_n_waiting, NULL, PyDoc_STR("How many wait now, in all processes."), NULL },
 	{ "broken", (getter)BarrierCore_get_broken, NULL, PyDoc_STR("Whether it is broken."), NULL },
 	{ "parties", (getter)BarrierCore_get_parties, NULL, PyDoc_STR("How many it takes to open it."), NULL },
-	{ "semid", (getter)BarrierCore_get_semid, NULL, PyDoc_STR("The id of its set."), NULL },
-	{ "closed", (getter)BarrierCore_get_closed, NULL, PyDoc_STR("Whether this object is closed."), NULL },
+	{ "semid", (getter)BarrierCore_get_semid, NULL, PyDoc_STR("The set's id."), NULL },
+	{ "closed", (getter)BarrierCore_get_closed, NULL, PyDoc_STR("Whether close() was called."), NULL },
 	{ "_lock", (getter)BarrierCore_get_lock, NULL, NULL, NULL },
 	{ NULL, NULL, NULL, NULL, NULL },
 };

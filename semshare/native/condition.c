@@ -82,22 +82,20 @@ static bool sleep_unlocked(ConditionCore *self, unsigned int place, int64_t dead
 			   struct raised *raised)
 {
 	PyObject *state = PyObject_CallMethod(self->lock, "_release_save", NULL);
+	unsigned int generation = owner_generation;
 	PyObject *done = NULL;
 
 	if (state) {
-		unsigned int generation = owner_generation;
-
 		*error = places_sleep(&self->places, place, deadline, look, &place);
 		if (*error == -1)
 			put_away(raised);
-		/* A handler has forked, and this is the child: place and lock are its parent's. */
 		if (generation != owner_generation) {
 			Py_DECREF(state);
 			return false;
 		}
 		/* Who closes this closes a lock of its own as well, and does not wait for this thread to have it. */
 		if (*error != ECANCELED || !self->own)
-			done = PyObject_CallMethod(self->lock, "_acquire_restore", "O", state);
+			done = PyObject_CallMethod(self->lock, "_acquire_restore", "(O)", state);
 		Py_DECREF(state);
 	}
 	if (done) {
@@ -110,7 +108,8 @@ static bool sleep_unlocked(ConditionCore *self, unsigned int place, int64_t dead
 	}
 	if (lock_is_held(self))
 		return true;
-	semshare_place_leave(&self->places.port, place);
+	if (generation == owner_generation)
+		semshare_place_leave(&self->places.port, place);
 	return false;
 }
 
@@ -133,12 +132,14 @@ static int wait(ConditionCore *self, int64_t deadline)
 		if (locked)
 			semshare_condition_settle(port);
 		/* Awake only to settle something that turned out to be nothing of its own? */
-	} while (locked && !error && !semshare_condition_woken(port->places, (unsigned int)place));
+	} while (locked && !error && generation == owner_generation &&
+		 !semshare_condition_woken(port->places, (unsigned int)place));
+	/* A handler of a signal has forked, and this is the child: the place is its parent's. */
 	if (generation != owner_generation && !raised.type) {
 		core_misuse((PyObject *)self, PyExc_RuntimeError, "wait: this process was forked in it; wait anew");
 		return -1;
 	}
-	if (locked)
+	if (locked && generation == owner_generation)
 		woken = semshare_condition_leave(port, (unsigned int)place, error && error != ETIMEDOUT);
 	if (raised.type) {
 		PyErr_Restore(raised.type, raised.value, raised.traceback);
@@ -421,11 +422,29 @@ static void ConditionCore_dealloc(ConditionCore *self)
 }
 
 static PyMethodDef methods[] = {
-	{ "wait", (PyCFunction)(void (*)(void))ConditionCore_wait, METH_VARARGS | METH_KEYWORDS, NULL },
-	{ "notify", (PyCFunction)(void (*)(void))ConditionCore_notify, METH_VARARGS | METH_KEYWORDS, NULL },
-	{ "notify_all", (PyCFunction)ConditionCore_notify_all, METH_NOARGS, NULL },
-	{ "__enter__", (PyCFunction)ConditionCore_enter, METH_NOARGS, NULL },
-	{ "__exit__", (PyCFunction)(void (*)(void))ConditionCore_exit, METH_FASTCALL, NULL },
+	{ "wait", (PyCFunction)(void (*)(void))ConditionCore_wait, METH_VARARGS | METH_KEYWORDS,
+	  PyDoc_STR("wait($self, /, timeout=None)\n--\n\n"
+		    "Give the lock, wait to be notified, and take the lock again.\n\n"
+		    "Waits at most `timeout` seconds for that, None: without limit, and then for the lock. A lock that was\n"
+		    "taken several times is given, and taken again, as often. A signal's handler runs meanwhile; if it\n"
+		    "raises, as Ctrl-C does, the exception leaves with the lock held, and a notification that was for this\n"
+		    "one goes on to another.\n\n"
+		    "Returns:\n    True if it was notified, False if the time was over.\n\n"
+		    "Raises:\n    RuntimeError: this thread does not hold the lock.\n"
+		    "    LimitReached: 248 wait already.\n"
+		    "    Removed: the set was removed, or that of the lock: then it is not held.\n"
+		    "    OwnerDied: of a lock that was opened with on_owner_died=\"raise\": it is not held.\n") },
+	{ "notify", (PyCFunction)(void (*)(void))ConditionCore_notify, METH_VARARGS | METH_KEYWORDS,
+	  PyDoc_STR("notify($self, /, n=1)\n--\n\n"
+		    "Wake those n who wait longest, or all if there are not so many.\n\n"
+		    "Raises:\n    RuntimeError: this thread does not hold the lock.\n"
+		    "    Removed: the set was removed.\n") },
+	{ "notify_all", (PyCFunction)ConditionCore_notify_all, METH_NOARGS,
+	  PyDoc_STR("notify_all($self, /)\n--\n\nWake all who wait.\n\n"
+		    "Raises:\n    RuntimeError: this thread does not hold the lock.\n"
+		    "    Removed: the set was removed.\n") },
+	{ "__enter__", (PyCFunction)ConditionCore_enter, METH_NOARGS, PyDoc_STR("acquire(), and return the condition.") },
+	{ "__exit__", (PyCFunction)(void (*)(void))ConditionCore_exit, METH_FASTCALL, PyDoc_STR("release()") },
 	{ "_waiting", (PyCFunction)ConditionCore_waiting, METH_NOARGS, NULL },
 	{ "_enter", (PyCFunction)ConditionCore_place_enter, METH_NOARGS, NULL },
 	{ "_sleep", (PyCFunction)ConditionCore_place_sleep, METH_VARARGS, NULL },
@@ -439,11 +458,11 @@ static PyMethodDef methods[] = {
 };
 
 static PyGetSetDef attributes[] = {
-	{ "acquire", (getter)ConditionCore_of_lock, NULL, NULL, "acquire" },
-	{ "acquire_nowait", (getter)ConditionCore_of_lock, NULL, NULL, "acquire_nowait" },
-	{ "release", (getter)ConditionCore_of_lock, NULL, NULL, "release" },
-	{ "semid", (getter)ConditionCore_get_semid, NULL, NULL, NULL },
-	{ "closed", (getter)ConditionCore_get_closed, NULL, NULL, NULL },
+	{ "acquire", (getter)ConditionCore_of_lock, NULL, PyDoc_STR("That of the lock."), "acquire" },
+	{ "acquire_nowait", (getter)ConditionCore_of_lock, NULL, PyDoc_STR("That of the lock."), "acquire_nowait" },
+	{ "release", (getter)ConditionCore_of_lock, NULL, PyDoc_STR("That of the lock."), "release" },
+	{ "semid", (getter)ConditionCore_get_semid, NULL, PyDoc_STR("The set's id."), NULL },
+	{ "closed", (getter)ConditionCore_get_closed, NULL, PyDoc_STR("Whether close() was called."), NULL },
 	{ "_lock", (getter)ConditionCore_get_lock, NULL, NULL, NULL },
 	{ NULL, NULL, NULL, NULL, NULL },
 };

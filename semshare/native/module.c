@@ -63,7 +63,7 @@ PyMODINIT_FUNC PyInit__native(void)
 		}
 		ready = true;
 	}
-	self = PyModule_Create(&module);
+	self = parameters_setup() ? NULL : PyModule_Create(&module);
 	if (!self)
 		return NULL;
 #ifdef Py_GIL_DISABLED

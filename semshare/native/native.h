@@ -51,6 +51,7 @@ extern PyTypeObject ConditionCore_Type;
 extern PyTypeObject BarrierCore_Type;
 
 PyObject *ring_variants(void);
+int parameters_setup(void);
 int record_types(PyObject *module);
 PyObject *core_misuse(PyObject *self, PyObject *exception, const char *message);
 PyObject *core_fail(PyObject *self, int error, const char *doing);

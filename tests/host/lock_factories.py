@@ -7,7 +7,7 @@ import enum
 from dataclasses import dataclass
 from typing import Any, Callable
 
-from semshare import BoundedSemaphore, Event, Lock, LockPool, RLock, RWLock, Semaphore
+from semshare import Barrier, BoundedSemaphore, Condition, Event, Lock, LockPool, RLock, RWLock, Semaphore
 
 
 class Can(enum.Flag):
@@ -64,7 +64,10 @@ KINDS = [
     Factory("RWLock.read", RWLock, lambda made: made.read(), Can.AGAIN),
     Factory("LockPool[1]", lambda name: LockPool(name, 4), lambda made: made[1], OWNED),
     Factory("MultiLock", lambda name: LockPool(name, 4), lambda made: made.multi(0, 2, 3), OWNED),
+    # It belongs to a thread as well, but whose death is told is that of the owner of its lock.
+    Factory("Condition", Condition, itself, Can.EXCLUDE | Can.AGAIN),
     Factory("Event", Event, None, Can(0)),
+    Factory("Barrier", lambda name: Barrier(name, 2), None, Can(0)),
 ]
 """Everything that has a set of its own, or is part of such a thing."""
 

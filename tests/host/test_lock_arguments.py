@@ -23,7 +23,9 @@ from semshare import (
     BadKey,
     BadName,
     BadValue,
+    Barrier,
     BoundedSemaphore,
+    Condition,
     Denied,
     Error,
     Event,
@@ -55,8 +57,10 @@ CLASSES = {
     Event: {},
     RWLock: {},
     LockPool: {"count": 3},
+    Condition: {},
+    Barrier: {"parties": 2},
 }
-OWNED = [Lock, RLock, RWLock, LockPool]
+OWNED = [Lock, RLock, RWLock, LockPool, Condition]
 
 each_class = pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
 each_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.id)
@@ -407,10 +411,13 @@ def test_who_has_not_acquired_it_does_not_release_it(kind, name):
 
 def uses_of(kind, made, lock):
     """All that can be done with it and needs its set."""
-    if kind.lock is None:
+    if kind.id == "Barrier":
+        return [made.wait, lambda: made.wait(1), made.abort, made.reset]
+    if kind.id == "Event":
         return [made.is_set, made.set, made.clear, made.wait, lambda: made.wait(1), lambda: made.wait(0), made.waiters]
     uses = [lock.acquire, lambda: lock.acquire(timeout=1), lambda: lock.acquire(False), lock.acquire_nowait]
-    return [*uses, lock.__enter__, lock.locked, made.waiters]
+    # How many wait for a condition its words say, not its set.
+    return [*uses, lock.__enter__, lock.locked] + ([made.waiters] if kind.id != "Condition" else [])
 
 
 @each_kind

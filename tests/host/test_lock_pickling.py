@@ -15,7 +15,20 @@ import pytest
 from lock_factories import KINDS, LOCKS, Can
 from processes import LIMIT
 
-from semshare import Area, Event, Lock, LockPool, NotFound, OwnerDied, Ring, RWLock, Semaphore, SemaphoreSet, key_of
+from semshare import (
+    Area,
+    Barrier,
+    Event,
+    Lock,
+    LockPool,
+    NotFound,
+    OwnerDied,
+    Ring,
+    RWLock,
+    Semaphore,
+    SemaphoreSet,
+    key_of,
+)
 
 each_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.id)
 each_lock = pytest.mark.parametrize("kind", LOCKS, ids=lambda kind: kind.id)
@@ -88,7 +101,7 @@ def test_a_copy_is_another_object_for_the_same_lock(kind, name):
 def test_what_was_made_by_key_or_has_none_is_pickled_as_well(kind, name):
     cls = type(kind.make(name))
     kind.remove(name)
-    options = {"count": 4} if cls is LockPool else {}
+    options = {LockPool: {"count": 4}, Barrier: {"parties": 2}}.get(cls, {})
     made = cls(key=key_of(name), **options)
     try:
         again = pickle.loads(pickle.dumps(made))

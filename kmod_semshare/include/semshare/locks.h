@@ -7,6 +7,8 @@
  *	semshare.RWLock			struct semshare_rwlock
  *	semshare.Semaphore, BoundedSemaphore	struct semshare_semaphore
  *	semshare.Event			struct semshare_event
+ *	semshare.Condition		struct semshare_condition
+ *	semshare.Barrier		struct semshare_barrier
  *	semshare.LockPool		struct semshare_set, and of that semshare_mutex_of()
  *	semshare.MultiLock		struct semshare_multi
  *
@@ -18,7 +20,8 @@
  *   well.  Any number of tasks share a handle.
  * - Whatever takes something answers 0 if it has it, and if it answers anything else it
  *   has nothing: also where an owner died.  Then it is had only by who passes
- *   @suspect, to be told.
+ *   @suspect, to be told.  semshare_condition_wait(), which gives and takes, has the
+ *   lock again unless it answers less than 0.
  * - Timeouts are jiffies: 0 does not wait, MAX_SCHEDULE_TIMEOUT waits for ever.  Every wait
  *   ends with -EINTR at a signal or kthread_stop(), after which nothing can be waited
  *   for any more, but everything given back.
@@ -33,6 +36,8 @@
 #include <linux/types.h>
 #include <semshare/scoped.h>
 
+struct semshare_barrier;
+struct semshare_condition;
 struct semshare_event;
 struct semshare_multi;
 struct semshare_mutex;
@@ -97,6 +102,23 @@ void semshare_event_close(struct semshare_event *event);
 int __must_check semshare_event_set(struct semshare_event *event);
 int __must_check semshare_event_clear(struct semshare_event *event);
 int __must_check semshare_event_wait(struct semshare_event *event, long timeout);
+
+struct semshare_condition *semshare_condition_open(struct ipc_namespace *ns, const char *name);
+struct semshare_condition *semshare_condition_of(struct semshare_set *set,
+						 struct semshare_mutex *lock);
+void semshare_condition_close(struct semshare_condition *condition);
+struct semshare_mutex *semshare_condition_mutex(struct semshare_condition *condition);
+int __must_check semshare_condition_wait(struct semshare_condition *condition, long timeout,
+					 bool *suspect);
+int semshare_condition_notify(struct semshare_condition *condition, unsigned int count);
+
+struct semshare_barrier *semshare_barrier_open(struct ipc_namespace *ns, const char *name);
+struct semshare_barrier *semshare_barrier_of(struct semshare_set *set);
+void semshare_barrier_close(struct semshare_barrier *barrier);
+unsigned int semshare_barrier_parties(const struct semshare_barrier *barrier);
+int __must_check semshare_barrier_wait(struct semshare_barrier *barrier, long timeout);
+int semshare_barrier_abort(struct semshare_barrier *barrier);
+int semshare_barrier_reset(struct semshare_barrier *barrier);
 
 SEMSHARE_DEFINE_SCOPE(mutex, struct semshare_mutex, semshare_mutex_lock, semshare_mutex_unlock)
 SEMSHARE_DEFINE_SCOPE(multi, struct semshare_multi, semshare_multi_lock, semshare_multi_unlock)

@@ -124,18 +124,11 @@ static inline int semshare_condition_tell(struct semshare_places_port *port, __u
 	int err;
 
 	list.count = 0;
-	if (count >= SEMSHARE_PLACES) {
-		/* Nobody is left to whom it could go on, so the dead may have it as well. */
-		for (place = 0; place < SEMSHARE_PLACES; place++)
-			if (semshare_load(&places->waiters[place].state) == SEMSHARE_WAITER_WAITS)
-				semshare_condition_mark(places, place, limit, &list);
-	} else {
-		while (list.count < count) {
-			place = semshare_condition_first(port, ~(__u64)0, &looks);
-			if (place == SEMSHARE_PLACES)
-				break;
-			semshare_condition_mark(places, place, limit, &list);
-		}
+	while (list.count < count) {
+		place = semshare_condition_first(port, ~(__u64)0, &looks);
+		if (place == SEMSHARE_PLACES)
+			break;
+		semshare_condition_mark(places, place, limit, &list);
 	}
 	err = semshare_condition_wake(port, &list);
 	return err ? err : (int)list.count;

@@ -33,6 +33,7 @@ enum semshare_lock_test_object {
  * @area_fd: a handle of /dev/semshare whose memory the jobs work on, or -1
  * @flags: SEMSHARE_LOCK_TEST_PREEMPT_OFF
  * @count: MULTI: how many numbers; MUTEX: 1: numbers[0] of a pool, 0: the lock of a set
+ * @guard_fd: CONDITION: an open file that is a MUTEX and guards it, or -1: its own
  * @numbers: of locks in a pool
  */
 struct semshare_lock_test_open {
@@ -42,6 +43,7 @@ struct semshare_lock_test_open {
 	__s32 area_fd;
 	__u32 flags;
 	__u32 count;
+	__s32 guard_fd;
 	__u32 numbers[SEMSHARE_LOCK_TEST_NUMBERS];
 };
 
@@ -66,6 +68,8 @@ enum semshare_lock_test_operation {
 	SEMSHARE_LOCK_TEST_COUNT	= 32,
 	SEMSHARE_LOCK_TEST_COMPARE	= 33,
 	SEMSHARE_LOCK_TEST_PERMITS	= 34,
+	SEMSHARE_LOCK_TEST_EXCHANGE	= 35,
+	SEMSHARE_LOCK_TEST_MEET		= 36,
 	/* Of a kernel thread. */
 	SEMSHARE_LOCK_TEST_COLLECT	= 64,
 	SEMSHARE_LOCK_TEST_STOP		= 65,
@@ -75,6 +79,7 @@ enum semshare_lock_test_operation {
 
 #define SEMSHARE_LOCK_TEST_ASYNC	0x2u	/* do not wait for the thread: COLLECT does */
 #define SEMSHARE_LOCK_TEST_SUSPECT	0x4u	/* take it also if it is suspect */
+#define SEMSHARE_LOCK_TEST_GO_ON	0x8u	/* a job: whatever a turn answers, but -EINTR */
 
 /**
  * struct semshare_lock_test_call - SEMSHARE_LOCK_TEST_IOC_CALL
@@ -84,16 +89,21 @@ enum semshare_lock_test_operation {
  * @flags: SEMSHARE_LOCK_TEST_*; PREEMPT_OFF for the caller itself only
  * @suspect: out: what the call said, if SUSPECT
  * @timeout_ms: -1: MAX_SCHEDULE_TIMEOUT
- * @value: UP, NOTIFY: how many; jobs: turns; PERMITS: and in the upper half how many
- *	there may be at once
+ * @value: UP, NOTIFY: how many; jobs: turns; and in the upper half, PERMITS: how many
+ *	there may be at once; EXCHANGE: whose turn is this one's, and times 65536 how
+ *	many take turns
  * @offset: jobs: of the words in the area, a multiple of 8
  * @result: out: what the call returned; jobs: how often something was not as it must
  *	be, or the error at which they ended
+ * @done: out: jobs: turns in which it was inside
  *
  * COUNT adds one to two words, each by a load, a pause and a store.  COMPARE has a
  * RWLOCK to read and looks whether both are the same.  PERMITS counts how many
- * have one.  COLLECT answers the call of a thread once it has ended; STOP ends the
- * thread by kthread_stop(), and answers its last call.
+ * have one.  EXCHANGE waits at a CONDITION until it is its turn, and then lets the next
+ * go on.  MEET waits at a BARRIER, and looks whether all have come.
+ *
+ * COLLECT answers the call of a thread once it has ended; STOP ends the thread by
+ * kthread_stop(), and answers its last call.
  */
 struct semshare_lock_test_call {
 	__u32 operation;
@@ -104,6 +114,7 @@ struct semshare_lock_test_call {
 	__u64 value;
 	__u64 offset;
 	__s64 result;
+	__u64 done;
 };
 
 #define SEMSHARE_LOCK_TEST_IOC_OPEN	_IOW(0xE5, 0x7a, struct semshare_lock_test_open)
