@@ -81,7 +81,8 @@ class Barrier(Form):
         return index
 
     def _turn(self, arrival: list[int]) -> Turn:
-        return Turn(lambda seconds: self._sync._sleep(*arrival, seconds), functools.partial(self._sync._rouse, *arrival))
+        sync = self._sync
+        return Turn(functools.partial(sync._sleep, *arrival), functools.partial(sync._rouse, *arrival))
 
     async def _open_it(self) -> None:
         """By the last, with the lock. If the action raises, it is broken."""
@@ -110,7 +111,7 @@ class Barrier(Form):
     async def reset(self) -> None:
         """Begin anew: who waits gets BrokenBarrier, who comes later waits again."""
         async with self._lock:
-            self._sync._renew()
+            self._sync._reset()
 
     @property
     def parties(self) -> int:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import os
 import time
@@ -70,8 +69,8 @@ class Condition(Form):
     async def wait(self, timeout: float | None = None) -> bool:
         """Give the lock back, wait to be notified, and take the lock again.
 
-        If the task is cancelled it ends when it has the lock again, as asyncio.Condition.wait() does, and a notification
-        goes on to another.
+        If the task is cancelled it ends when it has the lock again, as that of asyncio.Condition does, and if it was
+        notified that goes on to another.
 
         Args:
             timeout: seconds at most, in which the wait for the lock is not counted; None: without limit.

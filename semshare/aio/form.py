@@ -17,8 +17,8 @@ from semshare.owner import Owner
 _Self = TypeVar("_Self", bound="Form")
 
 
-def unbound(cls: type[Any], *arguments: Any, **options: Any) -> Any:
-    """A synchronous object that belongs to no thread, and that no thread may take again: tasks see to both themselves."""
+def unbound(cls: Any, *arguments: Any, **options: Any) -> Any:
+    """A synchronous object that belongs to no thread, and that no thread may take again: tasks see to both."""
     made = cls.__new__(cls)
     made._flags = cls._flags & ~REENTRANT | UNBOUND
     made.__init__(*arguments, **options)

@@ -198,7 +198,7 @@ class Held(Taken):
     def _refuse(self, task: asyncio.Task[Any] | None) -> None:
         if holds.has(task, self.semid, self._numbers):
             raise RuntimeError(
-                f"{self._what}: acquire: this task holds it already and would wait for itself for ever; release it first"
+                f"{self._what}: acquire: this task holds it already and would wait for itself for ever; release it"
             )
 
     def _see_to_death(self, task: asyncio.Task[Any] | None, kept: bool) -> None:

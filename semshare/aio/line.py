@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: MIT
 """Tasks that stand in line for something that only a system call can wait for, and the thread that waits for them.
 
-A semaphore is no descriptor that an event loop could watch, and who waits for it must not stop the loop. So a line has a
-thread of its own as long as somebody stands in it: one, however many tasks there are, and none that other work could
+A semaphore is no descriptor that an event loop could watch, and who waits for it must not stop the loop. So a line has
+a thread of its own as long as somebody stands in it: one, however many tasks there are, and none that other work could
 wait for. It waits in slices, for the first of the line, and ends soon when nobody is left. It is no daemon: nothing is
 cut off in the middle when the interpreter exits.
 
-What the thread has got it gives to a task, and that is settled only when the task, running, says so. Until then anything
-may happen: the task is cancelled, its time is over, its loop is closed. Then it goes on to the next, or back.
+What the thread has got it gives to a task, and that is settled only when the task, running, says so. Until then
+anything may happen: the task is cancelled, its time is over, its loop is closed. Then it goes on to the next, or back.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from typing import Callable, Final
 from semshare.aio.watch import wake
 from semshare.errors import Error
 
-# Seconds. Nobody waits any more, but a system call goes on: so long, at most. Each slice that was in vain is followed by
-# a longer one, as who begins anew to wait for a semaphore stands behind all others that wait for it.
+# Seconds. When nobody waits any more a system call may go on for so long. Each slice that was in vain is followed by a
+# longer one: who begins anew to wait for a semaphore stands behind all others that wait for it.
 FIRST_SLICE: Final = 0.125
 LONGEST_SLICE: Final = 1.0
 # A thread with nothing to do ends after this. Another one takes longer to start than this one to go on.
@@ -350,10 +350,15 @@ class Crowd(Line):
 
 def close_behind(lines: Sequence[Line], then: Callable[[], object]) -> None:
     """Close some lines, and call `then` when none of them has a thread any more."""
-    # Of two threads that take one each at once, one has the last.
-    left = [then, *(lambda: None for _ in lines[1:])]
+    # Of several threads that come here at once, one has the last.
+    is_last = [True] + [False] * (len(lines) - 1)
+
+    def closed() -> None:
+        if is_last.pop():
+            then()
+
     for line in lines:
-        line.close(lambda: left.pop()())
+        line.close(closed)
 
 
 _lines: weakref.WeakSet[Line] = weakref.WeakSet()

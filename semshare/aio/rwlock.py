@@ -140,7 +140,7 @@ class RWLock(Form):
         return int(self._sync.readers())
 
     def waiters(self) -> int:
-        """How many wait now, to read or to write: threads of all processes and of the kernel, and tasks of this object."""
+        """How many wait now, to read or to write: threads of all processes and of the kernel, and tasks here."""
         lines = (self._reader._line, self._writer._line)
         return int(self._sync.waiters()) + sum(max(0, len(line) - 1) for line in lines)
 

@@ -411,7 +411,7 @@ static PyMethodDef methods[] = {
 	{ "_rouse", (PyCFunction)BarrierCore_rouse, METH_VARARGS, NULL },
 	{ "_let_through", (PyCFunction)BarrierCore_let_through, METH_NOARGS, NULL },
 	{ "_break", (PyCFunction)BarrierCore_break, METH_NOARGS, NULL },
-	{ "_renew", (PyCFunction)BarrierCore_renew, METH_NOARGS, NULL },
+	{ "_reset", (PyCFunction)BarrierCore_renew, METH_NOARGS, NULL },
 	{ "_give_up", (PyCFunction)BarrierCore_give_up, METH_VARARGS, NULL },
 	{ "_leave", (PyCFunction)BarrierCore_leave, METH_VARARGS, NULL },
 	{ "_open", (PyCFunction)BarrierCore_open, METH_VARARGS, NULL },

@@ -18,13 +18,12 @@ import sys
 import textwrap
 import threading
 import time
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Callable
 
 import pytest
-from effort import EFFORT, scaled
+from effort import scaled
 from processes import Child, Gate, wait_until
 
 import semshare
