@@ -67,9 +67,7 @@ class ReadSide(Side):
         enter = ((WAITING, 0, False), (WRITER, 0, False), (READERS, 1, True))
         # A writer who waits, waits for this thread as well: it may not wait for that.
         again = ((READERS, 1, True),)
-        self._open(
-            semid, memory, (segment.STATE_OFFSET,), SHARED, 0, enter, ((READERS, -1, True),), again=again
-        )
+        self._open(semid, memory, (segment.STATE_OFFSET,), SHARED, 0, enter, ((READERS, -1, True),), again=again)
 
     def locked(self) -> bool:
         """Whether anybody reads now."""

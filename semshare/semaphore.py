@@ -117,9 +117,7 @@ class Semaphore(BaseSemaphore):
         undo: bool = True,
     ) -> None:
         value = arguments.between("value", value, 0, MOST, "a semaphore counts no further")
-        found = self._find(
-            Plan(self._kind, first=value, exact=False), name, key, semid, create, exclusive, mode
-        )
+        found = self._find(Plan(self._kind, first=value, exact=False), name, key, semid, create, exclusive, mode)
         self._begin(found.semid, bool(undo))
 
 

@@ -267,6 +267,8 @@ static long job_run(struct lock_test *test, struct semshare_lock_test_call *call
 		err = make_turn(&turn);
 		if (call->flags & SEMSHARE_LOCK_TEST_GO_ON && err != -EINTR)
 			err = 0;
+		if (current->flags & PF_KTHREAD && kthread_should_stop())
+			err = err ?: -EINTR;
 		cond_resched();
 	}
 	return err ? err : wrong;

@@ -88,22 +88,22 @@ static int sleep_until_open(BarrierCore *self, const struct semshare_barrier_arr
 	unsigned int generation = owner_generation;
 	int error = places_sleep(&self->places, arrival->place, deadline, look, arrival);
 
-	/* A handler has forked, and this is the child: the place is its parent's. */
-	if (generation != owner_generation) {
-		if (error != -1)
-			core_misuse((PyObject *)self, PyExc_RuntimeError, "wait: this process was forked in it; wait anew");
-		return -1;
-	}
 	if (!error) {
 		error = -semshare_barrier_outcome(port->places, arrival);
 	} else if (error == ETIMEDOUT) {
+		error = -1;
 		if (call_lock(self, "acquire")) {
-			error = -semshare_barrier_give_up(port, arrival);
+			if (generation == owner_generation)
+				error = -semshare_barrier_give_up(port, arrival);
 			if (!call_lock(self, "release"))
 				error = -1;
-		} else {
-			error = -1;
 		}
+	}
+	/* A handler of a signal has forked, and this is the child: the place is its parent's. */
+	if (generation != owner_generation) {
+		if (!PyErr_Occurred())
+			core_misuse((PyObject *)self, PyExc_RuntimeError, "wait: this process was forked in it; wait anew");
+		return -1;
 	}
 	semshare_barrier_leave(port, arrival);
 	return error;

@@ -17,8 +17,7 @@ struct places {
 	struct semshare_places_port port;	/* first: what it calls gets at the rest by it */
 	int semid;
 	Py_buffer memory;		/* keeps them mapped */
-	int threads;			/* that are inside, atomic */
-	unsigned int generation;	/* owner_generation when they came */
+	__u64 inside;			/* owner_generation, and how many threads of that are, atomic */
 	bool open;
 	volatile bool closing;
 	__u64 asleep[(SEMSHARE_PLACES + 63) / 64];	/* where threads of this object sleep, atomic */
