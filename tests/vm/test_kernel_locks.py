@@ -5,6 +5,7 @@ The sets are made by hand; the Python classes meet the kernel in test_kernel_loc
 """
 
 import contextlib
+import functools
 import os
 import random
 import signal
