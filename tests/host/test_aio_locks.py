@@ -35,6 +35,13 @@ LIMIT = 60.0
 """Seconds after which something that should happen did not."""
 
 
+@pytest.fixture(autouse=True)
+def threads_end_soon(monkeypatch):
+    """Each test waits for that."""
+    monkeypatch.setattr(line, "IDLE", 0.005)
+    monkeypatch.setattr(line, "FIRST_SLICE", 0.03)
+
+
 def in_loop(test):
     """Run a test's coroutine, with a limit; no thread may be left of it."""
 
@@ -365,16 +372,35 @@ async def test_tasks_are_served_in_their_order(lock, other):
 
 @each_kind
 @in_loop
-async def test_who_comes_later_does_not_overtake_those_in_line(lock):
-    await lock.acquire()
-    (first,) = await waiting(lock)
-    second = asyncio.create_task(taking(lock))
-    lock.release()
-    done, _ = await asyncio.wait({first, second}, return_when=asyncio.FIRST_COMPLETED)
-    assert done == {first}
-    lock.release()
-    await second
-    lock.release()
+async def test_who_comes_later_does_not_overtake_those_in_line(lock, other):
+    """Though it is free, and the thread has not got it yet."""
+    take, begin = lock._line._take, threading.Event()
+
+    def late(seconds: float) -> bool:
+        return begin.wait(LIMIT) and take(seconds)
+
+    lock._line._take = late
+    order = []
+
+    async def enter(number: int) -> None:
+        async with lock:
+            order.append(number)
+
+    async def acquire(number: int) -> None:
+        await lock.acquire()
+        order.append(number)
+        lock.release()
+
+    tasks = []
+    other.acquire()
+    for number, way in enumerate((enter, acquire, enter)):
+        tasks.append(asyncio.create_task(way(number)))
+        await until(lambda number=number: len(lock._line) > number)
+        if number == 0:
+            other.release()
+    begin.set()
+    await asyncio.gather(*tasks)
+    assert order == [0, 1, 2]
 
 
 @each_kind
@@ -489,14 +515,14 @@ async def test_who_would_wait_for_himself_is_told(kind, name, lock):
 async def test_who_waits_for_another_task_is_not(kind, name, lock):
     same = opened(kind, name)
     await lock.acquire()
-    tasks = [*await waiting(lock), *await waiting(same)]
-    lock.release()
-    assert await tasks[0]
+    tasks = {each: (await waiting(each))[0] for each in (lock, same)}
     with pytest.raises(RuntimeError, match="not acquired by this object"):
         same.release()
     lock.release()
-    assert await tasks[1]
-    same.release()
+    await asyncio.wait(tasks.values(), return_when=asyncio.FIRST_COMPLETED)
+    for each in sorted(tasks, key=lambda each: not tasks[each].done()):
+        assert await tasks[each]
+        each.release()
 
 
 @each_owned
@@ -876,15 +902,18 @@ async def test_who_waits_in_a_thread_that_the_interpreter_waits_for_is_waited_fo
     program = """
         import asyncio, sys, threading
         from semshare import aio
+        ready = threading.Event()
         async def wait():
             lock = aio.Lock(sys.argv[1])
             task = asyncio.ensure_future(lock.acquire())
             while not lock._line:
                 await asyncio.sleep(0)
-            print("now", flush=True)
+            ready.set()
             await task
             print("got it", flush=True)
         threading.Thread(target=asyncio.run, args=(wait(),)).start()
+        ready.wait()
+        print("now", flush=True)
     """
     other.acquire()
     done = asyncio.create_task(asyncio.to_thread(ends, program, name))
@@ -905,6 +934,7 @@ async def test_a_forked_child_has_nothing_of_it(kind, name, lock):
     def use() -> None:
         assert not waiters() and not lock._line
         if kind.owned:
+            assert repr(lock).endswith(f": locked by process {os.getppid()}>")
             with pytest.raises(RuntimeError):
                 lock.release()
 
@@ -1002,6 +1032,21 @@ async def test_a_process_that_is_killed_frees_what_its_task_held(kind, name, loc
     lock.mark_consistent()
     lock.release()
     gate.close()
+
+
+@in_loop
+async def test_a_holder_that_died_without_undo_is_told_to_who_waits(lock):
+    def take() -> None:
+        semshare.SemaphoreSet(semid=lock.semid).operate([semshare.Operation(0, -1)])
+
+    assert Child(take).wait() == 0
+    tasks = await waiting(lock, 2)
+    for task in tasks:
+        with pytest.raises(semshare.HolderDead):
+            await task
+    semshare.SemaphoreSet(semid=lock.semid).operate([semshare.Operation(0, 1)])
+    async with lock:
+        pass
 
 
 @in_loop
@@ -1117,6 +1162,13 @@ async def test_readers_share_and_writers_do_not(table, name):
     table._reader._owners.clear()
 
 
+async def waiting_writer(table: aio.RWLock) -> asyncio.Task[bool]:
+    """Who has said so to readers."""
+    (writer,) = await waiting(table.write())
+    await until(lambda: semshare.SemaphoreSet(semid=table.semid).values()[semshare.rwlock.WAITING] == 1)
+    return writer
+
+
 @in_loop
 async def test_a_writer_who_waits_comes_before_readers(table, name, monkeypatch):
     """Also from one slice of its wait to the next."""
@@ -1124,8 +1176,7 @@ async def test_a_writer_who_waits_comes_before_readers(table, name, monkeypatch)
     monkeypatch.setattr(line, "LONGEST_SLICE", 0.001)
     other = semshare.RWLock(name)
     await table.read().acquire()
-    (writer,) = await waiting(table.write())
-    await until(lambda: semshare.SemaphoreSet(semid=table.semid).values()[semshare.rwlock.WAITING] == 1)
+    writer = await waiting_writer(table)
     for _ in range(scaled(2000, 100)):
         assert not other.read().acquire_nowait()
     assert await table.read().acquire()  # by who reads
@@ -1141,7 +1192,7 @@ async def test_a_writer_who_waits_comes_before_readers(table, name, monkeypatch)
 @in_loop
 async def test_a_writer_who_is_cancelled_lets_readers_in(table):
     await table.read().acquire()
-    (writer,) = await waiting(table.write())
+    writer = await waiting_writer(table)
     (reader,) = await waiting(table.read())
     writer.cancel()
     assert await reader
@@ -1234,12 +1285,33 @@ async def test_an_event_lets_all_go_on(event, name):
 
 
 @in_loop
-async def test_an_event_that_is_set_and_cleared_by_a_task_wakes_those_who_wait(event):
-    for _ in range(scaled(50, 5)):
-        (task,) = await in_line(event, 1, event.wait)
-        event.set()
-        event.clear()
-        assert await task
+async def test_an_event_that_a_task_sets_and_clears_wakes_those_who_wait_then(event):
+    """Whether the thread has begun to wait or not; and nobody who comes later, though the thread is not back yet."""
+    take, begin, end = event._line._take, threading.Event(), threading.Event()
+
+    def late(seconds: float) -> bool:
+        begin.wait(LIMIT)
+        came = take(seconds)
+        end.wait(LIMIT)
+        return came
+
+    event._line._take = late
+    (task,) = await in_line(event, 1, event.wait)
+    event.set()
+    event.clear()
+    assert await task
+    (task,) = await in_line(event, 1, event.wait)
+    begin.set()
+    await until(lambda: semshare.Event(semid=event.semid).waiters() == 1)
+    event.set()
+    event.clear()
+    assert await task
+    (task,) = await in_line(event, 1, event.wait)
+    end.set()
+    await until(lambda: semshare.Event(semid=event.semid).waiters() == 1)
+    assert not task.done()
+    event.set()
+    assert await task
 
 
 @in_loop
@@ -1400,8 +1472,9 @@ async def test_who_is_cancelled_in_a_wait_has_the_lock_and_hands_its_notificatio
 
 
 @in_loop
-async def test_who_is_cancelled_is_not_notified(condition):
+async def test_who_is_cancelled_is_not_notified(condition, monkeypatch):
     """The thread sleeps in the place of the first, who goes."""
+    monkeypatch.setattr(line, "FIRST_SLICE", 1000.0)
     first, second = await in_line(condition, 2, lambda: notified(condition))
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
@@ -1520,7 +1593,9 @@ async def test_a_time_that_is_over_breaks_a_barrier(barrier):
 
 
 @in_loop
-async def test_who_is_cancelled_at_a_barrier_is_taken_out(barrier):
+async def test_who_is_cancelled_at_a_barrier_is_taken_out(barrier, monkeypatch):
+    """The thread sleeps in the place of the first, who goes."""
+    monkeypatch.setattr(line, "FIRST_SLICE", 1000.0)
     first, second = await in_line(barrier, 2, barrier.wait)
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
