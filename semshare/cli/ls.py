@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import click
 from rich.markup import escape
@@ -15,8 +16,10 @@ from semshare.cli.contents import Content, Kind
 from semshare.cli.group import wide_console
 from semshare.cli.sets import Holder, SetInfo
 
-HOLDERS = 4
-"""So many of a pool stand in its line."""
+SHOWN = 8
+"""So many values of a set stand in its line. Of one that has more, half as many: it has a line as others have."""
+HOLDERS = 2
+"""So many of a pool do, each with how many of its locks he has."""
 
 
 @click.command("ls", short_help="List areas, what they hold, and semaphore sets.")
@@ -145,20 +148,22 @@ def numbers(given: list[int] | None) -> str:
     """The first of them; "?" if this user may not see them."""
     if given is None:
         return "?"
-    shown = " ".join(map(str, given[:8]))
-    return shown + (" …" if len(given) > 8 else "")
+    shown = " ".join(map(str, given if len(given) <= SHOWN else given[: SHOWN // 2]))
+    return shown + (" …" if len(given) > SHOWN else "")
 
 
 def _waiters(each: SetInfo) -> str:
-    """How many wait for each semaphore, and after a slash, if there are any, for its becoming 0."""
+    """How many wait for each semaphore, and after a slash, if there are any, for its becoming 0; of many, for any."""
+    if len(each.waiters or []) > SHOWN:
+        return f"{each.waiting} in all"
     text = numbers(each.waiters)
     return text + (f" / {numbers(each.zero_waiters)}" if any(each.zero_waiters or []) else "")
 
 
 def held_by(each: SetInfo) -> str:
     """Who holds its locks, and who has a role."""
-    taken = [lock for lock in each.locks if lock.holder is not None]
-    found = [_holder(lock.holder) for lock in taken[:HOLDERS] if lock.holder is not None]
+    taken = Counter(_holder(lock.holder) for lock in each.locks if lock.holder is not None)
+    found = [who if times == 1 else f"{who} ×{times}" for who, times in taken.most_common(HOLDERS)]
     found += ["…"] if len(taken) > HOLDERS else []
     roles: dict[str, str] = {}
     for role, _, holder in each.roles:

@@ -79,7 +79,9 @@ def _remove_stale(names: tuple[str, ...], yes: bool, dry_run: bool) -> None:
     else:
         wide_console().print(_table(wanted), soft_wrap=True)
     if unsure:
-        click.echo(f"\nperhaps unused, and left for those who open it next: by name, semshare rm {unsure[0].name}")
+        click.echo(
+            f"\nperhaps unused, and kept for those who open them next; by name they go: semshare rm {unsure[0].name}"
+        )
         wide_console().print(_table(unsure), soft_wrap=True)
     if not wanted or dry_run:
         return
@@ -103,7 +105,7 @@ def _ask(number: int) -> None:
     """Let somebody at the terminal say yes, or end."""
     if not sys.stdin.isatty():
         raise Failure(
-            "nothing was removed: there is nobody to ask, as standard input is no terminal; to be asked nothing: --yes"
+            "nothing was removed: there is nobody to ask, as standard input is no terminal; without asking: --yes"
         )
     if not click.confirm(f"remove {'it' if number == 1 else f'all {number}'}?", default=False):
         raise Failure("nothing was removed")

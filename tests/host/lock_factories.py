@@ -64,7 +64,8 @@ KINDS = [
     Factory("RWLock.read", RWLock, lambda made: made.read(), Can.AGAIN),
     Factory("LockPool[1]", lambda name: LockPool(name, 4), lambda made: made[1], OWNED),
     Factory("MultiLock", lambda name: LockPool(name, 4), lambda made: made.multi(0, 2, 3), OWNED),
-    Factory("Condition", Condition, itself, OWNED | Can.AGAIN),
+    # It belongs to a thread as well, but whose death is told is that of the owner of its lock.
+    Factory("Condition", Condition, itself, Can.EXCLUDE | Can.AGAIN),
     Factory("Event", Event, None, Can(0)),
     Factory("Barrier", lambda name: Barrier(name, 2), None, Can(0)),
 ]

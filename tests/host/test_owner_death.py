@@ -374,7 +374,7 @@ def test_readers_are_told_of_a_writers_death(rwlock, name):
 
 def test_readers_that_die_leave_nothing_behind(rwlock, name):
     kill_inside(lambda: RWLock(name).read())
-    tid, _ = run(lambda: [rwlock.read().acquire() for _ in range(3)])
+    run(lambda: [rwlock.read().acquire() for _ in range(3)])
     assert rwlock.readers() == 0
     forgotten = RWLock(name)
     forgotten.read().acquire()
@@ -453,7 +453,7 @@ def test_a_lock_without_words_remembers_nothing(name):
         with lock:
             assert lock.owner_died is None and not lock.suspect
             lock.mark_consistent()
-        tid, _ = run(lock.acquire)
+        run(lock.acquire)
         assert not lock.locked()
     finally:
         private.remove()

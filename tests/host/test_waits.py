@@ -608,6 +608,40 @@ def test_a_hold_that_changed_hands_between_the_looks_is_in_no_deadlock(names, ch
         lock.unlink()
 
 
+def test_a_set_that_is_removed_between_the_looks_is_no_trouble(children, monkeypatch):
+    made = SemaphoreSet(IPC_PRIVATE, count=1, create=True)
+
+    def wait():
+        with contextlib.suppress(OSError):
+            made.operate([(0, -1)])
+
+    children.append(Child(wait))
+    waiting(made)
+    waits_of(children[0].pid)
+    look = relations._look
+    removed = []
+
+    def look_and_remove():
+        found = look()
+        if not removed:
+            assert made.semid in found.sets
+            removed.append(made.remove())
+        return found
+
+    monkeypatch.setattr(relations, "_look", look_and_remove)
+    found = relations.take(3, 0.01)
+    assert made.semid not in found.sets
+    assert not [each for each in found.waits.values() if each.wait.semid == made.semid]
+    assert not [semaphore for semaphore in found.unknown if semaphore.semid == made.semid]
+
+
+@pytest.mark.parametrize(
+    "counts, most", [([1, 0, 1, 1], 1), ([0, 0, 0, 1], 0), ([2, 2, 0], 2), ([0, 1, 1, 2, 0, 2], 1)]
+)
+def test_who_waits_in_slices_is_counted_though_some_looks_miss_it(counts, most):
+    assert relations._in_half(counts) == most
+
+
 def test_a_look_does_not_take_long():
     """A bound against hanging, no measurement."""
     began = time.monotonic()

@@ -5,6 +5,7 @@ The sets are made by hand; the Python classes meet the kernel in test_kernel_loc
 """
 
 import contextlib
+import functools
 import os
 import random
 import signal
@@ -439,7 +440,8 @@ def test_locks_of_a_pool(area):
 
 def test_several_locks_are_had_all_or_none():
     with Set("locks", KIND_POOL, (1,) * 8) as pool:
-        with KernelLock(MULTI, "locks", numbers=(1, 4, 6)) as multi, KernelLock(MULTI, "locks", numbers=(6, 7)) as other:
+        several = functools.partial(KernelLock, MULTI, "locks")
+        with several(numbers=(1, 4, 6)) as multi, several(numbers=(6, 7)) as other:
             multi.lock()
             assert pool.values() == [1, 0, 1, 1, 0, 1, 0, 1]
             assert [pool.word(EPOCH, number) for number in range(8)] == [0, 1, 0, 0, 1, 0, 1, 0]
