@@ -62,7 +62,7 @@ def test_every_verb_of_make_that_is_named_is_there(page):
 
 def test_the_index_names_every_page_and_example():
     index = (DOCS / "README.md").read_text()
-    folders = ("how-to/*", "concepts/*", "reference/*", "examples/*", "examples/*/*.py")
+    folders = ("how-to/*", "concepts/*", "reference/*", "reference/*/*", "examples/*", "examples/*/*.py")
     pages = {path.relative_to(DOCS) for each in folders for path in DOCS.glob(each) if path.name != "__pycache__"}
     assert pages
     missing = [str(path) for path in sorted(pages) if f"({path})" not in index]
