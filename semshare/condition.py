@@ -61,6 +61,8 @@ class Condition(Named, ConditionCore):
         LimitReached: there are as many sets, semaphores or segments as there may be; by wait(): 248 wait already.
     """
 
+    _flags = REENTRANT
+
     def __init__(
         self,
         name: str | None = None,
@@ -82,7 +84,7 @@ class Condition(Named, ConditionCore):
         self.own = lock is None
         """Whether its lock is its own."""
         if lock is None:
-            lock = PlacesLock(self, found.semid, memory, REENTRANT, on_owner_died)
+            lock = PlacesLock(self, found.semid, memory, self._flags, on_owner_died)
         ConditionCore._open(self, found.semid, memory, lock, self.own, getattr(lock, "key", 0), lock.number)
 
     @property
