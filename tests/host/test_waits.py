@@ -619,14 +619,14 @@ def test_a_set_that_is_removed_between_the_looks_is_no_trouble(children, monkeyp
     waiting(made)
     waits_of(children[0].pid)
     look = relations._look
-    removed = []
+    looks = []
 
     def look_and_remove():
-        found = look()
-        if not removed:
-            assert made.semid in found.sets
-            removed.append(made.remove())
-        return found
+        looks.append(look())
+        if len(looks) == 2:
+            assert made.semid in looks[0].sets and made.semid in looks[1].sets
+            made.remove()
+        return looks[-1]
 
     monkeypatch.setattr(relations, "_look", look_and_remove)
     found = relations.take(3, 0.01)
