@@ -187,6 +187,8 @@ static enum semshare_lock_found enter(GuardCore *self, struct semshare_owner *de
 
 		if (self->kind == GUARD_EXCLUSIVE) {
 			mutex_enter(member->state, false, owner, &member->holding);
+			if (self->flags & LOCK_UNBOUND && member->state)
+				semshare_store(&member->state->owner_tid, 0);
 			this = member->holding.found;
 			who = member->holding.dead;
 		} else {

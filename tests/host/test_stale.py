@@ -218,7 +218,7 @@ def test_who_sits_at_a_terminal_is_asked(name, answer, status):
     ended = rm("--stale", name, stdin=its)
     os.close(ours)
     os.close(its)
-    assert ended.returncode == status and "remove it?" in ended.stdout + ended.stderr
+    assert ended.returncode == status and f"remove area {name}?" in ended.stdout + ended.stderr
     assert os.path.exists(shm.path_of(name)) == (status == 1)
     assert ("nothing was removed" in ended.stderr) == (status == 1)
     shm.remove_if_stale(name)
@@ -227,8 +227,8 @@ def test_who_sits_at_a_terminal_is_asked(name, answer, status):
 def test_a_lock_that_may_be_unused_is_listed_and_stays(name):
     semid = left_behind(name, LOCK, [1])
     ended = rm("--stale", "--dry-run")
-    line = next(line for line in ended.stdout.splitlines() if f" {name} " in line)
-    assert line.startswith("lock ") and " s " in line and "nobody has it open" in line
+    line = next(line for line in ended.stdout.splitlines() if f" {name}, " in line)
+    assert line.startswith("lock ") and " s: " in line and "nobody has it open" in line
     assert f"would remove lock {name}" not in ended.stdout
     assert ended.stdout.index("perhaps unused") < ended.stdout.index(line)
     ended = rm("--stale", "--yes", name)

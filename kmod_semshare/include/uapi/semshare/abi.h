@@ -58,7 +58,7 @@ enum semshare_owner_kind {
  *	and that SEM_UNDO gave the semaphore back
  * @owner_kind: enum semshare_owner_kind
  * @owner_pid: thread group id of the owner, in its own pid namespace
- * @owner_tid: thread id of the owner
+ * @owner_tid: thread id of the owner, 0 if it belongs to a process and no thread of it
  * @owner_start: start time of the owner's process, clock ticks since boot
  *	(field 22 of /proc/PID/stat): tells a living owner from a reused pid
  * @deaths: owners found dead so far
