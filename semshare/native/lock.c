@@ -588,6 +588,7 @@ static PyObject *open_it(LockCore *self, PyObject *args)
 	self->flags = flags;
 	self->mutex.number = number;
 	self->mutex.repaired = flags & (LOCK_RING | LOCK_REPAIRED);
+	self->mutex.fair = !(flags & LOCK_RING);
 	self->mutex.semid = semid;
 	self->place = (struct holds_place){ .semid = semid, .number = number };
 	self->holds.first.thread = 0;

@@ -22,11 +22,17 @@
  * kernel's lock on it away from the owner who wants to give it back.  An even epoch says that it may be free; if it is
  * not, it was handed to a sleeper, or its owner is a plain program that writes no epoch, or is on its way out.  Then a
  * new try waits for the epoch to move, or for RETRY_NS.
+ *
+ * That is unfair: who sleeps is served in turn, who looks, or has left the processor in between, when it happens so.  Of
+ * a fair mutex, as people's locks are, nobody looks unless there is a processor for each, owner and waiters, and then it
+ * leaves it to nobody.  So words->waiters counts them.  Who is killed while he waits stays counted: now and then one who
+ * waits puts that right.
  */
 #define SPIN_NS		(4 * NS_PER_US)
 #define LOOK_NS		(80 * NS_PER_US)
 #define RETRY_NS	(10 * NS_PER_US)
 #define LOOKS		16	/* at the epoch, between two at the clock */
+#define RECOUNT		64	/* waits of a thread beside others */
 
 /* Waits end this often to see whether the holder is dead, and whether there is a signal for the interpreter. */
 #define SLICE_NS	NS_PER_S
@@ -66,25 +72,65 @@ int mutex_try(const struct mutex *mutex, struct mutex_holding *holding)
 	return 0;
 }
 
-/*
- * How long this thread may look at full speed for what another one does: SPIN_NS; 0, if it may run on one processor
- * only, where the other may wait for that very one, so it leaves it to others each time; -1 on a machine that has but
- * one: not at all.  Asked anew now and then: affinities change.
- */
-int64_t mutex_spin_ns(void)
+/* Processors that this thread may run on.  Asked anew now and then: affinities change. */
+static int processors(void)
 {
 	static __thread unsigned int generation = -1u;
 	static __thread unsigned int asked;
-	static __thread int64_t spin;
+	static __thread int count;
 
 	if (generation != owner_generation || asked++ % 64 == 0) {
 		generation = owner_generation;
-		if (sysconf(_SC_NPROCESSORS_ONLN) == 1)
-			spin = -1;
-		else
-			spin = owner_processors() > 1 ? SPIN_NS : 0;
+		count = owner_processors();
 	}
-	return spin;
+	return count;
+}
+
+/*
+ * How long this thread may look at full speed for what another one does: SPIN_NS; 0, if it may run on one processor
+ * only, where the other may wait for that very one, so it leaves it to others each time; -1 on a machine that has but
+ * one: not at all.
+ */
+int64_t mutex_spin_ns(void)
+{
+	static int online;	/* every thread finds the same */
+
+	if (!semshare_load(&online))
+		semshare_store(&online, (int)sysconf(_SC_NPROCESSORS_ONLN));
+	if (semshare_load(&online) == 1)
+		return -1;
+	return processors() > 1 ? SPIN_NS : 0;
+}
+
+/* One more waits: this thread. */
+static void begin_wait(const struct mutex *mutex)
+{
+	static __thread unsigned int waits;
+	__u32 *waiters = &mutex->state->waiters;
+	__u32 count = __atomic_add_fetch(waiters, 1, __ATOMIC_RELAXED);
+	int asleep;
+
+	if (count > 1 && ++waits % RECOUNT == 0) {
+		asleep = semctl(mutex->semid, mutex->number, GETNCNT);
+		if (asleep >= 0)
+			semshare_store(waiters, (__u32)asleep + 1);
+	}
+}
+
+static void end_wait(const struct mutex *mutex)
+{
+	__u32 *waiters = &mutex->state->waiters;
+	__u32 count = semshare_load(waiters);
+
+	/* Not below 0, if somebody has counted anew meanwhile. */
+	while (count && !__atomic_compare_exchange_n(waiters, &count, count - 1, true, __ATOMIC_RELAXED,
+						     __ATOMIC_RELAXED))
+		;
+}
+
+static bool is_crowded(const struct mutex *mutex)
+{
+	return (int64_t)semshare_load(&mutex->state->waiters) + 1 > processors();
 }
 
 static int look(const struct mutex *mutex, int64_t deadline, struct mutex_holding *holding)
@@ -93,7 +139,7 @@ static int look(const struct mutex *mutex, int64_t deadline, struct mutex_holdin
 	__u32 epoch, failed = 1;	/* odd: none has failed yet */
 	int i, error;
 
-	if (!mutex->state || spin < 0)
+	if (!mutex->state || spin < 0 || (mutex->fair && is_crowded(mutex)))
 		return EAGAIN;
 	now = begin = clock_now();
 	if (!spin)
@@ -112,8 +158,12 @@ static int look(const struct mutex *mutex, int64_t deadline, struct mutex_holdin
 			clock_relax();
 		}
 		now = clock_now();
-		if (now - begin >= spin)
+		if (mutex->fair) {
+			if (is_crowded(mutex))
+				return EAGAIN;
+		} else if (now - begin >= spin) {
 			sched_yield();
+		}
 	} while (now - begin < LOOK_NS && now < deadline);
 	return EAGAIN;
 }
@@ -145,12 +195,8 @@ static bool holder_is_dead(const struct mutex *mutex, pid_t *holder)
 	return true;
 }
 
-/*
- * Wait for the mutex until @deadline.  Returns EAGAIN at least once in SLICE_NS, and EINTR, so that the caller can see
- * to signals and come back; ETIMEDOUT at the deadline; ECANCELED when *@stop became true.
- */
-int mutex_wait(const struct mutex *mutex, int64_t deadline, const volatile bool *stop,
-	       struct mutex_holding *holding, pid_t *holder)
+static int wait_counted(const struct mutex *mutex, int64_t deadline, const volatile bool *stop,
+			struct mutex_holding *holding, pid_t *holder)
 {
 	struct sembuf take = { mutex->number, -1, SEM_UNDO };
 	const struct semshare_owner *self = owner_self();
@@ -179,6 +225,24 @@ int mutex_wait(const struct mutex *mutex, int64_t deadline, const volatile bool 
 		return EOWNERDEAD;
 	if (error == EAGAIN && deadline != NEVER && clock_now() >= deadline)
 		return ETIMEDOUT;
+	return error;
+}
+
+/*
+ * Wait for the mutex until @deadline.  Returns EAGAIN at least once in SLICE_NS, and EINTR, so that the caller can see
+ * to signals and come back; ETIMEDOUT at the deadline; ECANCELED when *@stop became true.
+ */
+int mutex_wait(const struct mutex *mutex, int64_t deadline, const volatile bool *stop,
+	       struct mutex_holding *holding, pid_t *holder)
+{
+	bool counted = mutex->fair && mutex->state;
+	int error;
+
+	if (counted)
+		begin_wait(mutex);
+	error = wait_counted(mutex, deadline, stop, holding, holder);
+	if (counted)
+		end_wait(mutex);
 	return error;
 }
 

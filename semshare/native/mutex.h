@@ -19,6 +19,7 @@ struct mutex {
 	int semid;
 	unsigned short number;		/* of the semaphore in its set */
 	bool repaired;			/* who finds its owner dead puts right what it guards: it is never suspect */
+	bool fair;			/* where more wait than there are processors for, each queues up */
 	struct semshare_lock_state *state;	/* NULL: nothing is remembered beside the semaphore */
 };
 
