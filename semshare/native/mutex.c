@@ -23,16 +23,17 @@
  * not, it was handed to a sleeper, or its owner is a plain program that writes no epoch, or is on its way out.  Then a
  * new try waits for the epoch to move, or for RETRY_NS.
  *
- * That is unfair: who sleeps is served in turn, who looks, or has left the processor in between, when it happens so.  Of
- * a fair mutex, as people's locks are, nobody looks unless there is a processor for each, owner and waiters, and then it
- * leaves it to nobody.  So words->waiters counts them.  Who is killed while he waits stays counted: now and then one who
- * waits puts that right.
+ * That is unfair: who sleeps is served in turn, who looks, or has left the processor in between, when it happens so.  So of
+ * a fair mutex, as people's locks are, nobody looks unless there is a processor for each, owner and waiters: its words
+ * count who waits.  (Who is killed while he waits stays counted; now and then one who waits puts that right.)  He leaves
+ * the processor to nobody, and does not look for longer than it takes to wake somebody up; and where it was in vain, for
+ * half as long the next time, down to not at all.
  */
 #define SPIN_NS		(4 * NS_PER_US)
 #define LOOK_NS		(80 * NS_PER_US)
 #define RETRY_NS	(10 * NS_PER_US)
 #define LOOKS		16	/* at the epoch, between two at the clock */
-#define RECOUNT		64	/* waits of a thread beside others */
+#define RECOUNT		64	/* waits of a thread, between two that make sure */
 
 /* Waits end this often to see whether the holder is dead, and whether there is a signal for the interpreter. */
 #define SLICE_NS	NS_PER_S
@@ -128,19 +129,24 @@ static void end_wait(const struct mutex *mutex)
 		;
 }
 
+/*
+ * Is there no processor for each of them?  Who was handed it, and is about to wake up, still counts as one who waits.  Two
+ * that may run on one only may each have their own.
+ */
 static bool is_crowded(const struct mutex *mutex)
 {
-	return (int64_t)semshare_load(&mutex->state->waiters) + 1 > processors();
+	int64_t parties = (int64_t)semshare_load(&mutex->state->waiters) + (semshare_load(&mutex->state->epoch) & 1);
+
+	return parties > 2 && parties > processors();
 }
 
-static int look(const struct mutex *mutex, int64_t deadline, struct mutex_holding *holding)
+/* Look for at most @most.  EAGAIN: in vain. */
+static int look(const struct mutex *mutex, int64_t deadline, int64_t most, struct mutex_holding *holding)
 {
-	int64_t now, begin, retry = 0, spin = mutex_spin_ns();
+	int64_t now, begin, retry = 0, spin = mutex->fair ? most : mutex_spin_ns();
 	__u32 epoch, failed = 1;	/* odd: none has failed yet */
 	int i, error;
 
-	if (!mutex->state || spin < 0 || (mutex->fair && is_crowded(mutex)))
-		return EAGAIN;
 	now = begin = clock_now();
 	if (!spin)
 		sched_yield();
@@ -157,15 +163,31 @@ static int look(const struct mutex *mutex, int64_t deadline, struct mutex_holdin
 			}
 			clock_relax();
 		}
+		if (mutex->fair && is_crowded(mutex))
+			return EAGAIN;
 		now = clock_now();
-		if (mutex->fair) {
-			if (is_crowded(mutex))
-				return EAGAIN;
-		} else if (now - begin >= spin) {
+		if (now - begin >= spin)
 			sched_yield();
-		}
-	} while (now - begin < LOOK_NS && now < deadline);
+	} while (now - begin < most && now < deadline);
 	return EAGAIN;
+}
+
+/* Now and then, and after a success, in full. */
+static int look_fairly(struct mutex *mutex, int64_t deadline, struct mutex_holding *holding)
+{
+	static __thread unsigned int looks;
+	int64_t most = ++looks % RECOUNT ? semshare_load(&mutex->look_ns) : MUTEX_LOOK_NS;
+	int error;
+
+	if (!most || is_crowded(mutex))
+		return EAGAIN;
+	error = look(mutex, deadline, most, holding);
+	if (!error)
+		most = MUTEX_LOOK_NS;
+	else
+		most = most / 2 < SPIN_NS ? 0 : most / 2;
+	semshare_store(&mutex->look_ns, most);
+	return error;
 }
 
 /*
@@ -195,7 +217,7 @@ static bool holder_is_dead(const struct mutex *mutex, pid_t *holder)
 	return true;
 }
 
-static int wait_counted(const struct mutex *mutex, int64_t deadline, const volatile bool *stop,
+static int wait_counted(struct mutex *mutex, int64_t deadline, const volatile bool *stop,
 			struct mutex_holding *holding, pid_t *holder)
 {
 	struct sembuf take = { mutex->number, -1, SEM_UNDO };
@@ -204,9 +226,11 @@ static int wait_counted(const struct mutex *mutex, int64_t deadline, const volat
 	int64_t left;
 	int error;
 
-	error = look(mutex, deadline, holding);
-	if (error != EAGAIN)
-		return error;
+	if (mutex->state && mutex_spin_ns() >= 0) {
+		error = mutex->fair ? look_fairly(mutex, deadline, holding) : look(mutex, deadline, LOOK_NS, holding);
+		if (error != EAGAIN)
+			return error;
+	}
 	if (*stop)
 		return ECANCELED;
 	left = deadline == NEVER ? SLICE_NS : deadline - clock_now();
@@ -232,7 +256,7 @@ static int wait_counted(const struct mutex *mutex, int64_t deadline, const volat
  * Wait for the mutex until @deadline.  Returns EAGAIN at least once in SLICE_NS, and EINTR, so that the caller can see
  * to signals and come back; ETIMEDOUT at the deadline; ECANCELED when *@stop became true.
  */
-int mutex_wait(const struct mutex *mutex, int64_t deadline, const volatile bool *stop,
+int mutex_wait(struct mutex *mutex, int64_t deadline, const volatile bool *stop,
 	       struct mutex_holding *holding, pid_t *holder)
 {
 	bool counted = mutex->fair && mutex->state;
