@@ -117,9 +117,9 @@ enum semshare_set_kinds {
 	SEMSHARE_SET_SEMAPHORE	= 4,
 	/*
 	 * The same, and 32767 - @limit more: so the kernel itself refuses, with
-	 * ERANGE, what would be more than @limit.  One is taken by two operations
-	 * in one call: -(32767 - @limit + 1), which waits until there is one, and
-	 * +(32767 - @limit).
+	 * ERANGE, what would be more than @limit.  One is taken by three operations
+	 * in one call: -1, U; -(32767 - @limit), which waits until there was one; and
+	 * +(32767 - @limit).  Without U: SEM_UNDO remembers sums of at most 32767.
 	 */
 	SEMSHARE_SET_BOUNDED	= 5,
 	/* Semaphore 0: 0 the event has happened, 1 not yet; without U: it outlives who set it. */
