@@ -299,6 +299,20 @@ static PyObject *ConditionCore_place_sleep(ConditionCore *self, PyObject *args)
 	return PyBool_FromLong(!error);
 }
 
+/* Whoever sleeps in that place is to end that now. */
+static PyObject *ConditionCore_place_rouse(ConditionCore *self, PyObject *args)
+{
+	unsigned int place;
+
+	if (!PyArg_ParseTuple(args, "I:_rouse", &place) || !parse_place(place))
+		return NULL;
+	if (places_enter(&self->places)) {
+		places_rouse(&self->places, place);
+		places_leave(&self->places);
+	}
+	Py_RETURN_NONE;
+}
+
 static PyObject *ConditionCore_place_woken(ConditionCore *self, PyObject *args)
 {
 	unsigned int place;
@@ -434,6 +448,7 @@ static PyMethodDef methods[] = {
 	{ "_waiting", (PyCFunction)ConditionCore_waiting, METH_NOARGS, NULL },
 	{ "_enter", (PyCFunction)ConditionCore_place_enter, METH_NOARGS, NULL },
 	{ "_sleep", (PyCFunction)ConditionCore_place_sleep, METH_VARARGS, NULL },
+	{ "_rouse", (PyCFunction)ConditionCore_place_rouse, METH_VARARGS, NULL },
 	{ "_woken", (PyCFunction)ConditionCore_place_woken, METH_VARARGS, NULL },
 	{ "_leave", (PyCFunction)ConditionCore_place_leave, METH_VARARGS, NULL },
 	{ "_abandon", (PyCFunction)ConditionCore_place_abandon, METH_VARARGS, NULL },

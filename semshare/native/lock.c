@@ -85,6 +85,8 @@ static inline bool taken(LockCore *self, const struct mutex_holding *holding, bo
 {
 	self->holding = *holding;
 	hold_begin(&self->holds.first, taker(self));
+	if (self->flags & LOCK_UNBOUND && self->mutex.state)
+		semshare_store(&self->mutex.state->owner_tid, 0);
 	mutex_count(&self->waits, contended, waited);
 	if (self->owner_died)
 		Py_CLEAR(self->owner_died);

@@ -111,6 +111,11 @@ void places_leave(struct places *places)
 		let_go(places);
 }
 
+static bool is_asleep(struct places *places, unsigned int place)
+{
+	return __atomic_load_n(&places->asleep[place / 64], __ATOMIC_SEQ_CST) >> place % 64 & 1;
+}
+
 void places_close(struct places *places)
 {
 	unsigned int place;
@@ -123,7 +128,7 @@ void places_close(struct places *places)
 	semshare_full_barrier();
 	/* Whose semaphore it raises in vain, because they are awake already, take that for nothing. */
 	for (place = 0; place < SEMSHARE_PLACES; place++)
-		if (__atomic_load_n(&places->asleep[place / 64], __ATOMIC_SEQ_CST) >> place % 64 & 1)
+		if (is_asleep(places, place))
 			change(&places->port, place, SEMSHARE_PLACE_WAKE);
 	places_leave(places);
 }
@@ -148,6 +153,8 @@ static int sleep_once(struct places *places, unsigned int place, int64_t deadlin
 		return ECANCELED;
 	if (look(places, sleeper))
 		return 0;
+	if (!is_asleep(places, place))
+		return ETIMEDOUT;
 	if (deadline != NEVER) {
 		left = deadline - clock_now();
 		if (left <= 0)
@@ -184,6 +191,15 @@ int places_sleep(struct places *places, unsigned int place, int64_t deadline, pl
 	} while (error == EINTR || error == EAGAIN);
 	__atomic_fetch_and(&places->asleep[place / 64], ~bit, __ATOMIC_SEQ_CST);
 	return error;
+}
+
+/* Who sleeps in that place of another's, in its stead, is to end that: as if the time was over.  The lock is held, or not. */
+void places_rouse(struct places *places, unsigned int place)
+{
+	__u64 bit = (__u64)1 << place % 64;
+
+	if (__atomic_fetch_and(&places->asleep[place / 64], ~bit, __ATOMIC_SEQ_CST) & bit)
+		change(&places->port, place, SEMSHARE_PLACE_WAKE);
 }
 
 /* Until when to wait, as threading.Condition.wait() has it: None is without limit, less than 0 is not at all. */

@@ -32,6 +32,7 @@ void places_leave(struct places *places);
 void places_close(struct places *places);
 void places_free(struct places *places);
 int places_sleep(struct places *places, unsigned int place, int64_t deadline, places_look_t look, const void *sleeper);
+void places_rouse(struct places *places, unsigned int place);
 int places_deadline(PyObject *timeout, int64_t *deadline);
 
 #endif /* SEMSHARE_NATIVE_PLACES_H */

@@ -58,7 +58,7 @@ enum semshare_owner_kind {
  *	and that SEM_UNDO gave the semaphore back
  * @owner_kind: enum semshare_owner_kind
  * @owner_pid: thread group id of the owner, in its own pid namespace
- * @owner_tid: thread id of the owner
+ * @owner_tid: thread id of the owner, 0 if it belongs to a process and no thread of it
  * @owner_start: start time of the owner's process, clock ticks since boot
  *	(field 22 of /proc/PID/stat): tells a living owner from a reused pid
  * @deaths: owners found dead so far
@@ -119,9 +119,9 @@ enum semshare_set_kinds {
 	SEMSHARE_SET_SEMAPHORE	= 4,
 	/*
 	 * The same, and 32767 - @limit more: so the kernel itself refuses, with
-	 * ERANGE, what would be more than @limit.  One is taken by two operations
-	 * in one call: -(32767 - @limit + 1), which waits until there is one, and
-	 * +(32767 - @limit).
+	 * ERANGE, what would be more than @limit.  One is taken by three operations
+	 * in one call: -1, U; -(32767 - @limit), which waits until there was one; and
+	 * +(32767 - @limit).  Without U: SEM_UNDO remembers sums of at most 32767.
 	 */
 	SEMSHARE_SET_BOUNDED	= 5,
 	/* Semaphore 0: 0 the event has happened, 1 not yet; without U: it outlives who set it. */
