@@ -15,13 +15,14 @@ from semshare.cli.group import wide_console
 from semshare.cli.relations import Relations
 from semshare.deadlocks import Step
 
+PRESUMED = (
+    "it is presumed who has a semaphore: where nothing says so, who changed it last; of a task's lock, any thread of "
+    "its process. Look at what the programs do"
+)
+
 LOOKS = 6
 PAUSE = 0.1
 """More, and more patient, than for a picture: what is called a deadlock here stood still so long."""
-PRESUMED = (
-    "it is presumed who has a semaphore: where nothing says so, who changed it last; of a task's lock, any thread of its "
-    "process. Look at what the programs do"
-)
 
 
 def report(as_json: bool) -> bool:

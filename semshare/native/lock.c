@@ -590,6 +590,8 @@ static PyObject *open_it(LockCore *self, PyObject *args)
 	self->flags = flags;
 	self->mutex.number = number;
 	self->mutex.repaired = flags & (LOCK_RING | LOCK_REPAIRED);
+	self->mutex.fair = !(flags & LOCK_RING);
+	self->mutex.look_ns = MUTEX_LOOK_NS;
 	self->mutex.semid = semid;
 	self->place = (struct holds_place){ .semid = semid, .number = number };
 	self->holds.first.thread = 0;

@@ -68,11 +68,13 @@ enum semshare_owner_kind {
  * @dead_kind: while @suspect: who the last was that was found dead, ...
  * @dead_pid: ...
  * @dead_tid: ...
- * @reserved: zero
+ * @waiters: about how many threads of processes wait for it: by this they choose
+ *	whether to look for a moment at which it is free, or to queue up at once
  * @dead_start: ... as @owner_kind to @owner_start
  *
- * One cache line.  Every word is written only by the owner of the semaphore,
- * so no word needs to be atomic; a reader without the lock sees a hint.
+ * One cache line.  Every word but @waiters is written only by the owner of the
+ * semaphore, so no other word needs to be atomic; a reader without the lock sees
+ * a hint.
  * Words other than @epoch may be stale when a plain program holds the lock.
  * Of a SEMSHARE_SET_RWLOCK they are the writer's; a reader who finds its epoch
  * odd changes it by cmpxchg, as other readers may be inside.
@@ -90,7 +92,7 @@ struct semshare_lock_state {
 	__u32 dead_kind;
 	__u32 dead_pid;
 	__u32 dead_tid;
-	__u32 reserved;
+	__u32 waiters;
 	__u64 dead_start;
 };
 
