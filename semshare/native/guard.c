@@ -167,9 +167,9 @@ static void leave_as_found(GuardCore *self, bool dead)
 }
 
 /* See holds.h: nobody can release it any more, and what it guards may be half done. */
-static void abandon(struct holds *holds, struct hold *hold)
+static void abandon(struct holds *holds, uint32_t count)
 {
-	for (; hold->count; hold->count--)
+	while (count--)
 		leave_as_found((GuardCore *)holds->object, true);
 }
 

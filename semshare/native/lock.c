@@ -537,13 +537,13 @@ SECTION_GET(LockCore, owner_died)
  * Nobody can release it any more.  What it guarded may be half done, so it is given back as that of an owner who died;
  * but if the same thread has it by way of another object as well it stays that one's.
  */
-static void abandon(struct holds *holds, struct hold *hold)
+static void abandon(struct holds *holds, uint32_t count)
 {
 	LockCore *self = (LockCore *)holds->object;
 	struct semshare_lock_state *state = self->mutex.state;
 
-	if (self->flags & LOCK_REENTRANT && semshare_load(&state->depth) >= hold->count)
-		semshare_store(&state->depth, semshare_load(&state->depth) - hold->count);
+	if (self->flags & LOCK_REENTRANT && semshare_load(&state->depth) >= count)
+		semshare_store(&state->depth, semshare_load(&state->depth) - count);
 	else
 		mutex_give_unrepaired(&self->mutex, &self->holding);
 }
