@@ -366,8 +366,9 @@ static int wait(GuardCore *self, int64_t deadline, bool standing)
 		}
 		Py_BEGIN_ALLOW_THREADS
 		error = wait_once(self, ops, deadline);
-		Py_END_ALLOW_THREADS
+		/* Here: a thread that comes back to an interpreter that ends may be ended there, with its stack. */
 		holds_waited(&waiting);
+		Py_END_ALLOW_THREADS
 		/* With it in hand no handler runs here: the interpreter does that later, when we have returned. */
 		if ((error == EINTR || error == EAGAIN) && PyErr_CheckSignals())
 			error = -1;

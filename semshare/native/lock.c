@@ -143,8 +143,9 @@ static int wait(LockCore *self, int64_t deadline, bool kept)
 		}
 		Py_BEGIN_ALLOW_THREADS
 		error = mutex_wait(&self->mutex, deadline, &self->closing, &holding, &dead_holder);
-		Py_END_ALLOW_THREADS
+		/* Here: a thread that comes back to an interpreter that ends may be ended there, with its stack. */
 		holds_waited(&waiting);
+		Py_END_ALLOW_THREADS
 		if (!error && self->closing) {
 			give_as_found(self, &holding);
 			error = ECANCELED;
