@@ -450,9 +450,7 @@ static PyObject *acquire_restore(LockCore *self, PyObject *saved)
 
 	if (!PyArg_ParseTuple(saved, "II:_acquire_restore", &count, &depth))
 		return NULL;
-	if (!self->open)
-		return fail(self, 0, "acquire");
-	result = wait(self, NEVER, true);
+	result = self->open ? wait(self, NEVER, true) : -1;
 	if (held_by_me(self)) {
 		self->holds.first.count = count;
 		if (depth)
@@ -461,7 +459,7 @@ static PyObject *acquire_restore(LockCore *self, PyObject *saved)
 	if (depth >= count)
 		holds_each_here(&self->holds, put_back, self);
 	if (result < 0)
-		return NULL;
+		return PyErr_Occurred() ? NULL : fail(self, 0, "acquire");
 	Py_RETURN_NONE;
 }
 SECTION_O(LockCore, acquire_restore)
