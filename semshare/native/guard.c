@@ -512,7 +512,10 @@ static int give_permits(GuardCore *self, unsigned short n)
 	if (!semop(self->semid, ops, count))
 		return 0;
 	error = errno;
-	permits_add(self->permits, own);
+	if (error == EIDRM || error == EINVAL)
+		permits_forget(self->permits);
+	else
+		permits_add(self->permits, own);
 	return error;
 }
 
