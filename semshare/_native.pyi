@@ -76,6 +76,7 @@ class GuardCore:
         withdraw: _Ops = (),  # ... or gives up
     ) -> None: ...
     def _hand_over(self, shared: GuardCore, operations: _Ops, /) -> None: ...  # of an EXCLUSIVE one
+    def _may_close(self) -> None: ...  # raises what _close() would
     def _close(self) -> None: ...
     def _wait_slice(self, seconds: float, /) -> bool: ...  # of an UNBOUND or a COUNTED one
     def _withdraw(self) -> None: ...  # behind the last of them

@@ -155,6 +155,11 @@ class Condition(Named, ConditionCore):
         """Whether an owner of the lock died inside and nobody has said since that what it guards is consistent."""
         return bool(self._lock.suspect)
 
+    @property
+    def deaths(self) -> int:
+        """Owners of the lock found dead inside so far, by anybody."""
+        return int(self._lock.deaths)
+
     def mark_consistent(self) -> None:
         """Say that what the lock guards is consistent again, though an owner died inside.
 

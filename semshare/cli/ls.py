@@ -13,13 +13,15 @@ from rich.table import Table
 from semshare import AreaInfo
 from semshare.cli import condition, contents, details, inventory, parties
 from semshare.cli.contents import Content, Kind
-from semshare.cli.group import wide_console
+from semshare.cli.group import print_lines, wide_console
 from semshare.cli.sets import Holder, SetInfo
 
 SHOWN = 8
 """So many values of a set stand in its line. Of one that has more, half as many: it has a line as others have."""
 HOLDERS = 2
 """So many of a pool do, each with how many of its locks he has."""
+
+WORDY = ("state", "held by", "values", "waiters", "waiting", "memory", "asks", "answers")
 
 
 @click.command("ls", short_help="List areas, what they hold, and semaphore sets.")
@@ -43,21 +45,21 @@ def command(everybodys: bool, as_json: bool) -> None:
         return
     console = wide_console()
     if found.areas:
-        console.print(_areas(found.areas), soft_wrap=True)
+        print_lines(console, _areas(found.areas))
     else:
         console.print("no areas")
     for kind in contents.KINDS:
         such = [(info, content) for info, content in found.areas if content is not None and content.kind is kind]
         if such:
             console.print()
-            console.print(_contents(kind, such), soft_wrap=True)
+            print_lines(console, _contents(kind, such))
     stale = [info.name for info, _ in found.areas if info.stale]
     if stale:
         console.print()
         console.print(f"{len(stale)} stale, of processes that were killed: semshare rm --stale", soft_wrap=True)
     console.print()
     if found.sets:
-        console.print(_sets(found.sets), soft_wrap=True)
+        print_lines(console, _sets(found.sets))
     else:
         console.print("no sets of this package" if not everybodys else "no sets")
 
@@ -69,7 +71,8 @@ def _table(*columns: str) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0))
     for column in columns:
         right = column in ("size", "users", "semid", "put", "repairs", "deaths")
-        table.add_column(column, justify="right" if right else "left", no_wrap=True)
+        # On a narrow terminal words go to the next line, rather than numbers lose their end.
+        table.add_column(column, justify="right" if right else "left", no_wrap=column not in WORDY)
     return table
 
 

@@ -85,6 +85,8 @@ static inline bool taken(LockCore *self, const struct mutex_holding *holding, bo
 {
 	self->holding = *holding;
 	hold_begin(&self->holds.first, taker(self));
+	if (self->flags & LOCK_UNBOUND && self->mutex.state)
+		semshare_store(&self->mutex.state->owner_tid, 0);
 	mutex_count(&self->waits, contended, waited);
 	if (self->owner_died)
 		Py_CLEAR(self->owner_died);
@@ -141,8 +143,9 @@ static int wait(LockCore *self, int64_t deadline, bool kept)
 		}
 		Py_BEGIN_ALLOW_THREADS
 		error = mutex_wait(&self->mutex, deadline, &self->closing, &holding, &dead_holder);
-		Py_END_ALLOW_THREADS
+		/* Here: a thread that comes back to an interpreter that ends may be ended there, with its stack. */
 		holds_waited(&waiting);
+		Py_END_ALLOW_THREADS
 		if (!error && self->closing) {
 			give_as_found(self, &holding);
 			error = ECANCELED;
@@ -447,9 +450,7 @@ static PyObject *acquire_restore(LockCore *self, PyObject *saved)
 
 	if (!PyArg_ParseTuple(saved, "II:_acquire_restore", &count, &depth))
 		return NULL;
-	if (!self->open)
-		return fail(self, 0, "acquire");
-	result = wait(self, NEVER, true);
+	result = self->open ? wait(self, NEVER, true) : -1;
 	if (held_by_me(self)) {
 		self->holds.first.count = count;
 		if (depth)
@@ -458,7 +459,7 @@ static PyObject *acquire_restore(LockCore *self, PyObject *saved)
 	if (depth >= count)
 		holds_each_here(&self->holds, put_back, self);
 	if (result < 0)
-		return NULL;
+		return PyErr_Occurred() ? NULL : fail(self, 0, "acquire");
 	Py_RETURN_NONE;
 }
 SECTION_O(LockCore, acquire_restore)
@@ -535,13 +536,13 @@ SECTION_GET(LockCore, owner_died)
  * Nobody can release it any more.  What it guarded may be half done, so it is given back as that of an owner who died;
  * but if the same thread has it by way of another object as well it stays that one's.
  */
-static void abandon(struct holds *holds, struct hold *hold)
+static void abandon(struct holds *holds, uint32_t count)
 {
 	LockCore *self = (LockCore *)holds->object;
 	struct semshare_lock_state *state = self->mutex.state;
 
-	if (self->flags & LOCK_REENTRANT && semshare_load(&state->depth) >= hold->count)
-		semshare_store(&state->depth, semshare_load(&state->depth) - hold->count);
+	if (self->flags & LOCK_REENTRANT && semshare_load(&state->depth) >= count)
+		semshare_store(&state->depth, semshare_load(&state->depth) - count);
 	else
 		mutex_give_unrepaired(&self->mutex, &self->holding);
 }
@@ -588,6 +589,8 @@ static PyObject *open_it(LockCore *self, PyObject *args)
 	self->flags = flags;
 	self->mutex.number = number;
 	self->mutex.repaired = flags & (LOCK_RING | LOCK_REPAIRED);
+	self->mutex.fair = !(flags & LOCK_RING);
+	self->mutex.look_ns = MUTEX_LOOK_NS;
 	self->mutex.semid = semid;
 	self->place = (struct holds_place){ .semid = semid, .number = number };
 	self->holds.first.thread = 0;

@@ -598,10 +598,8 @@ def test_a_notification_goes_on_from_who_was_killed_with_it(condition, noticed):
             waits_for_lock(condition)
         victim.kill()
     assert waiters[0].end() is True
-    assert condition.waiters() == 1
-    # And not once more.
-    time.sleep(0.6)
-    assert condition.waiters() == 1
+    # And to nobody else: what is left is one who lives.
+    assert condition.waiters() == 1 and sum(values(condition)) == 1 + 1
     with condition:
         condition.notify_all()
     assert waiters[1].end() is True
@@ -614,10 +612,13 @@ def test_it_does_not_go_on_to_who_came_later(condition):
     victim.signal(signal.SIGSTOP)
     with condition:
         condition.notify()
-    later = Waiter(condition, timeout=1.0)
-    waiting(condition)
+    with condition:
+        later = condition._enter()
     victim.kill()
-    assert later.end() is False
+    with condition:
+        assert condition._woken(later) is False  # which settles what the dead have left
+        assert condition._leave(later, False) is False
+    assert values(condition) == [1] + [0] * places.MOST
 
 
 def test_a_zombie_is_dead(condition):

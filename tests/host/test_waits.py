@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import platform
@@ -19,7 +20,19 @@ from effort import scaled
 from processes import Child, Gate, wait_until
 from semshare._abi import lib
 
-from semshare import IPC_PRIVATE, SEM_UNDO, Lock, LockPool, Operation, RLock, RWLock, SemaphoreSet, deadlocks, waits
+from semshare import (
+    IPC_PRIVATE,
+    SEM_UNDO,
+    Lock,
+    LockPool,
+    Operation,
+    RLock,
+    RWLock,
+    SemaphoreSet,
+    aio,
+    deadlocks,
+    waits,
+)
 from semshare.cli import relations
 from semshare.deadlocks import Hold, Semaphore
 from semshare.waits import Thread
@@ -507,6 +520,36 @@ def test_plain_programs_that_take_their_own_semaphores_crosswise_are_perhaps_one
         each.remove()
 
 
+def test_tasks_that_take_locks_crosswise_are_perhaps_one(names, children):
+    """A task has no thread of its own, and others of its process may wait."""
+    locks = [Lock(names()) for _ in range(2)]
+    ready, go = Gate(), Gate()
+
+    def run(mine, other):
+        async def take():
+            async with aio.Lock(locks[mine].name):
+                ready.open()
+                go.pass_through()
+                async with aio.Lock(locks[other].name):
+                    pass
+
+        asyncio.run(take())
+
+    children += [Child(run, 0, 1), Child(run, 1, 0)]
+    ready.pass_through(), ready.pass_through()
+    go.open(2)
+    cycle = cycle_of(*children)
+    assert {(step.thread.pid, step.semaphore.semid, step.certain) for step in cycle} == {
+        (children[0].pid, locks[1].semid, False),
+        (children[1].pid, locks[0].semid, False),
+    }
+    assert [lock.owner().tid for lock in locks] == [0, 0]
+    for child in children:
+        child.kill()
+    for lock in locks:
+        lock.unlink()
+
+
 def test_who_waits_for_an_event_that_he_took_last_is_none(semaphores, children):
     def consume():
         while True:
@@ -619,14 +662,14 @@ def test_a_set_that_is_removed_between_the_looks_is_no_trouble(children, monkeyp
     waiting(made)
     waits_of(children[0].pid)
     look = relations._look
-    removed = []
+    looks = []
 
     def look_and_remove():
-        found = look()
-        if not removed:
-            assert made.semid in found.sets
-            removed.append(made.remove())
-        return found
+        looks.append(look())
+        if len(looks) == 2:
+            assert made.semid in looks[0].sets and made.semid in looks[1].sets
+            made.remove()
+        return looks[-1]
 
     monkeypatch.setattr(relations, "_look", look_and_remove)
     found = relations.take(3, 0.01)
