@@ -107,6 +107,7 @@ def area():
     with Handle() as handle:
         handle.create("locks", abi.PAGE)
         yield handle
+        handle.unlink("locks")
 
 
 def words_of(area):

@@ -48,6 +48,7 @@ def area():
     with Handle() as handle:
         handle.create(NAME, abi.PAGE)
         yield handle
+        handle.unlink(NAME)
 
 
 class Both:
