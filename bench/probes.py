@@ -377,6 +377,8 @@ UNRELATED = """
 import pickle, sys
 peer = pickle.loads(bytes.fromhex(sys.argv[1]))
 handle = peer.handle(peer.attach())
+print("opened", flush=True)
+sys.stdin.readline()
 print(handle.attempt(), flush=True)
 sys.stdin.readline()
 print(handle.acquire(None), flush=True)
@@ -387,7 +389,6 @@ def attached_by_name(peer: Peer) -> str:
     """A program that somebody else has started, and that knows the name, takes the same lock."""
     locks = a_lock(peer)
     holder = Actor(locks)
-    holder.take()
     program = subprocess.Popen(
         [sys.executable, "-c", UNRELATED, pickle.dumps(peer).hex()],
         stdin=subprocess.PIPE,
@@ -397,15 +398,20 @@ def attached_by_name(peer: Peer) -> str:
         cwd=TOP,
     )
     assert program.stdin is not None and program.stdout is not None and program.stderr is not None
-    taken = program.stdout.readline()
-    if not taken:
+    if not program.stdout.readline():
         return f"no: {program.stderr.read().splitlines()[-1].partition(':')[0].rpartition('.')[2]}"
-    if taken == "True\n":
+
+    def go_on() -> str:
+        program.stdin.write("\n")
+        program.stdin.flush()
+        return program.stdout.readline()
+
+    # Not before the program has started, which takes its time: a lease would end.
+    holder.take()
+    if go_on() != "False\n":
         return "no: takes another"
     holder.give()
-    program.stdin.write("\n")
-    program.stdin.flush()
-    return YES if program.stdout.readline() == "True\n" else NO
+    return YES if go_on() == "True\n" else NO
 
 
 class Plain(Part):

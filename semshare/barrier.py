@@ -52,6 +52,9 @@ class Barrier(Named, BarrierCore):
         LimitReached: there are as many sets, semaphores or segments as there may be.
     """
 
+    # Who finds the owner of its lock dead has nothing to put right.
+    _flags = REPAIRED
+
     def __init__(
         self,
         name: str | None = None,
@@ -76,8 +79,7 @@ class Barrier(Named, BarrierCore):
         found = self._find(plan, name, key, semid, create and parties is not None, exclusive, mode)
         assert found.segment is not None, "it remembers"
         memory = found.segment.mapping
-        # Who finds its owner dead has nothing to put right.
-        lock = PlacesLock(self, found.semid, memory, REPAIRED, None)
+        lock = PlacesLock(self, found.semid, memory, self._flags, None)
         BarrierCore._open(self, found.semid, memory, lock, found.segment.limit)
 
     @property

@@ -61,6 +61,8 @@ class Condition(Named, ConditionCore):
         LimitReached: there are as many sets, semaphores or segments as there may be; by wait(): 248 wait already.
     """
 
+    _flags = REENTRANT
+
     def __init__(
         self,
         name: str | None = None,
@@ -82,7 +84,7 @@ class Condition(Named, ConditionCore):
         self.own = lock is None
         """Whether its lock is its own."""
         if lock is None:
-            lock = PlacesLock(self, found.semid, memory, REENTRANT, on_owner_died)
+            lock = PlacesLock(self, found.semid, memory, self._flags, on_owner_died)
         ConditionCore._open(self, found.semid, memory, lock, self.own, getattr(lock, "key", 0), lock.number)
 
     @property
@@ -152,6 +154,11 @@ class Condition(Named, ConditionCore):
     def suspect(self) -> bool:
         """Whether an owner of the lock died inside and nobody has said since that what it guards is consistent."""
         return bool(self._lock.suspect)
+
+    @property
+    def deaths(self) -> int:
+        """Owners of the lock found dead inside so far, by anybody."""
+        return int(self._lock.deaths)
 
     def mark_consistent(self) -> None:
         """Say that what the lock guards is consistent again, though an owner died inside.

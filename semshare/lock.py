@@ -26,7 +26,6 @@ class BaseLock(Owned, Named, LockCore):
     """What Lock and RLock have in common. Not one itself."""
 
     _plan: ClassVar[Plan]
-    _flags: ClassVar[int] = 0
 
     def __init__(
         self,

@@ -204,5 +204,3 @@ class LockPool(Named):
             member._close()  # which raises if it is held: the others stay
             del self._members[number]
         self._closed = True
-
-

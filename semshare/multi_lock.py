@@ -66,7 +66,7 @@ class MultiLock(Owned, GuardCore):
             pool._segment.mapping,
             tuple(offset_of(number) for number in places),
             EXCLUSIVE,
-            0,
+            self._flags,
             tuple((number, -1, True) for number in places),
             tuple((number, 1, True) for number in places),
         )

@@ -24,6 +24,8 @@ class Identified:
     """None if it was made by key, or belongs to another program."""
     key: int
     """0: its set has none (IPC_PRIVATE)."""
+    _flags: int = 0
+    """What its native part is told of it, or of its lock: those of semshare.lock."""
 
     if TYPE_CHECKING:
         # Of its native part, or of itself.

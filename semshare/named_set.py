@@ -22,8 +22,8 @@ from semshare.errors import (
 )
 from semshare.segment import Segment
 
-# Making a set takes microseconds. Who finds one half made waits so long for its creator, if that is known to live, ...
-CREATOR_LIMIT: Final = 10.0
+# Making a set takes microseconds. Who finds one half made waits so long for its maker, if that is known to live, ...
+MAKER_LIMIT: Final = 10.0
 # ... and so long if it is not known who it is: it died, or is between two calls on a machine that is busy.
 UNKNOWN_LIMIT: Final = 5.0
 POLL: Final = 0.001
@@ -85,10 +85,11 @@ def open_or_make(
 ) -> Found:
     """Find the set of that key and its companion, or make them.
 
-    A new set's semaphore 0 is 0. Its creator makes the companion, gives the others their values and then publishes the
-    set by one semop on semaphore 0, which sets its value and sem_otime. Who finds a set that nobody ever operated on
-    waits for that; if the creator is dead, removes the set, which nobody can have used, and begins again. (To finish it
-    in the creator's place would not do: of two who do that one may publish a lock that the other has taken already.)
+    Who makes a set makes its companion before it: under one key only one process can, so it is known who makes the set.
+    A new set's semaphore 0 is 0. Its maker fills the companion in, gives the other semaphores their values, and then
+    publishes the set by one semop on semaphore 0, which sets its value and sem_otime. Who finds a set that nobody ever
+    operated on waits for that; if its maker is dead, removes the set, which nobody can have used, and begins again. (To
+    finish it in the maker's place would not do: of two who do that one may publish a lock that the other has taken.)
 
     Raises:
         NotFound: there is none, and it is not to be created.
@@ -101,7 +102,7 @@ def open_or_make(
     """
     what = f"{plan.noun} {name!r}" if name is not None else f"{plan.noun} with key {key:#x}"
     signed = signed_key(key)
-    deadline = time.monotonic() + CREATOR_LIMIT
+    deadline = time.monotonic() + MAKER_LIMIT
     while True:
         if time.monotonic() > deadline:
             raise Timeout(errno.ETIMEDOUT, f"{what}: it is made and removed all the time; who does that? Try again")
@@ -124,19 +125,20 @@ def open_or_make(
             raise NotFound(errno.ENOENT, f"{what}: there is none; let somebody create it first (create=True)")
         else:
             count = plan.nsems
+            free, companion = segment.claim(signed, count, plan, what, mode)
+            if not free:
+                continue
             semid = lib.semget(signed, count, lib.IPC_CREAT | lib.IPC_EXCL | (mode & 0o666))
             if semid < 0:
-                if ffi.errno == errno.EEXIST:
+                code = ffi.errno
+                _drop(companion)
+                if code == errno.EEXIST:
                     continue
-                raise _cannot_make(ffi.errno, what, count)
-            try:
-                companion = segment.companion(signed, semid, count, plan, what, name, mode)
-            except BaseException:
-                lib.semctl(semid, 0, lib.IPC_RMID)
-                raise
+                raise _cannot_make(code, what, count)
+            if companion is not None:
+                companion.fill(key, semid, count, name, plan.kind, plan.limit)
             if code := _publish(semid, plan):
-                if companion is not None:
-                    companion.close()
+                _drop(companion)
                 if code in (errno.EINVAL, errno.EIDRM):
                     continue  # we were so slow that somebody took us for dead
                 lib.semctl(semid, 0, lib.IPC_RMID)
@@ -166,9 +168,7 @@ def open_set(semid: int, plan: Plan, mode: int = 0o600) -> Found:
     companion = None
     # One that was made with IPC_PRIVATE is not found by a key.
     if key and (found := lib.semget(signed_key(key), 0, 0o200)) == semid:
-        companion = segment.companion(
-            signed_key(key), semid, count, plan, what, None, mode, make=_adopts(plan, count)
-        )
+        companion = segment.companion(signed_key(key), semid, count, plan, what, None, mode, make=_adopts(plan, count))
     elif key and found < 0 and ffi.errno == errno.EACCES:
         raise failure(errno.EACCES, what, "semget")
     return _checked(Found(semid, key, count, companion), plan, what)
@@ -226,9 +226,7 @@ def _mismatch(found: Found, plan: Plan, what: str) -> Error | None:
 
 
 def _other_size(what: str, has: int, wanted: int, of: str) -> WrongSize:
-    return WrongSize(
-        errno.EINVAL, f"{what}: it has {has} {of}, not {wanted}; open it as it is, or choose another name"
-    )
+    return WrongSize(errno.EINVAL, f"{what}: it has {has} {of}, not {wanted}; open it as it is, or choose another name")
 
 
 # ------------------------------------------------------------------------------------------------------------ the steps
@@ -264,32 +262,48 @@ def _publish(semid: int, plan: Plan) -> int:
     return int(ffi.errno) if lib.semop(semid, publish, 1) < 0 else 0
 
 
+def _drop(companion: Segment | None) -> None:
+    """That of a set which is not made after all."""
+    if companion is not None:
+        companion.remove()
+        companion.close()
+
+
 def _wait_published(semid: int, key: int, what: str, take_over: bool) -> bool:
-    """Wait until a set that was found is one that its creator has finished. False: it is gone, look again."""
+    """Wait until a set that was found is one that its maker has finished. False: it is gone, look again."""
     began = time.monotonic()
     while True:
-        state = _stat(semid)
-        if state is None:
-            # Not to be read, it cannot be waited for; who may only write it waits for its value.
-            return ffi.errno not in (errno.EINVAL, errno.EIDRM)
-        if state.sem_otime or (_was_set(semid) and not _is_pool(key, semid)):
-            return True
+        published = _is_published(semid, key)
+        if published is not False:
+            return bool(published)
+        maker = segment.maker_of(key, semid)
         waited = time.monotonic() - began
-        creator = segment.creator_of(key)
-        dead = is_dead(creator) if creator else waited > UNKNOWN_LIMIT
+        dead = is_dead(maker) if maker else waited > UNKNOWN_LIMIT
+        # What it has not done when it is dead it never will; but it may have done that just before.
+        if dead and _is_published(semid, key):
+            return True
         if dead and not take_over:
-            raise NotFound(errno.ENOENT, f"{what}: its creator died before it was finished; make it with create=True")
+            raise NotFound(errno.ENOENT, f"{what}: its maker died before it was finished; make it with create=True")
         if dead:
             if lib.semctl(semid, 0, lib.IPC_RMID) < 0 and ffi.errno not in (errno.EINVAL, errno.EIDRM):
-                raise failure(ffi.errno, what, "its creator died before it was finished, and it cannot be removed")
+                raise failure(ffi.errno, what, "its maker died before it was finished, and it cannot be removed")
             return False
-        if waited > CREATOR_LIMIT:
+        if waited > MAKER_LIMIT:
             raise Timeout(
                 errno.ETIMEDOUT,
-                f"{what}: process {creator} makes it and does not finish; is it stopped? kill -CONT {creator}, or "
+                f"{what}: process {maker} makes it and does not finish; is it stopped? kill -CONT {maker}, or "
                 f"ipcrm -s {semid}",
             )
         time.sleep(POLL)
+
+
+def _is_published(semid: int, key: int) -> bool | None:
+    """Whether the set's maker has finished it; None: it is gone."""
+    state = _stat(semid)
+    if state is None:
+        # Not to be read, it cannot be waited for; who may only write it waits for its value.
+        return None if ffi.errno in (errno.EINVAL, errno.EIDRM) else True
+    return bool(state.sem_otime) or (_was_set(semid) and not _is_pool(key, semid))
 
 
 def _was_set(semid: int) -> bool:
@@ -298,7 +312,7 @@ def _was_set(semid: int) -> bool:
 
 
 def _is_pool(key: int, semid: int) -> bool:
-    """Whether it is a pool whose creator has done SETALL and not published it yet."""
+    """Whether it is a pool whose maker has done SETALL and not published it yet."""
     shmid = lib.shmget(key, 0, 0)
     companion = segment.attach(shmid) if shmid >= 0 else None
     if companion is None:

@@ -89,7 +89,7 @@ class Owned(Identified):
         """The owner before died inside, or (not `fresh`) one before that, and nobody has put it right since."""
         self._found_dead += fresh
         if kind == lib.SEMSHARE_OWNER_USER and pid == os.getpid():
-            who = f"thread {tid} of this process"
+            who = f"thread {tid} of this process" if tid else "a task of this process"
         else:
             who = describe(kind, pid) if pid else "its owner"
         since = "" if fresh else ", and nobody has marked it consistent since"

@@ -8,6 +8,7 @@ from typing import Any, Final, final
 from semshare import segment
 from semshare._abi import lib
 from semshare._native import GuardCore
+from semshare.lock import UNBOUND
 from semshare.lock_statistics import LockStatistics
 from semshare.named import Named, attach
 from semshare.named_set import Found, Plan
@@ -33,6 +34,7 @@ class Side(Owned, GuardCore):
         self.name = lock.name
         self.key = lock.key
         self.on_owner_died = lock.on_owner_died
+        self._flags = lock._flags
         self._begin(found.semid, found.segment.mapping if found.segment is not None else None)
 
     def _begin(self, semid: int, memory: Any) -> None:
@@ -65,11 +67,10 @@ class ReadSide(Side):
 
     def _begin(self, semid: int, memory: Any) -> None:
         enter = ((WAITING, 0, False), (WRITER, 0, False), (READERS, 1, True))
-        # A writer who waits, waits for this thread as well: it may not wait for that.
-        again = ((READERS, 1, True),)
-        self._open(
-            semid, memory, (segment.STATE_OFFSET,), SHARED, 0, enter, ((READERS, -1, True),), again=again
-        )
+        # A writer who waits, waits for this thread as well: it may not wait for that. Tasks see to that themselves.
+        again = () if self._flags & UNBOUND else ((READERS, 1, True),)
+        leave = ((READERS, -1, True),)
+        self._open(semid, memory, (segment.STATE_OFFSET,), SHARED, self._flags, enter, leave, again=again)
 
     def locked(self) -> bool:
         """Whether anybody reads now."""
@@ -90,7 +91,7 @@ class WriteSide(Side):
             memory,
             (segment.STATE_OFFSET,),
             EXCLUSIVE,
-            0,
+            self._flags,
             enter,
             ((WRITER, -1, True),),
             announce=((WAITING, 1, True),),

@@ -155,11 +155,21 @@ def find(shmid: int | None, key: int | None) -> SegmentState | None:
     return state_of(shmid) if shmid is not None and shmid >= 0 else None
 
 
-def creator_of(key: int) -> int | None:
-    """The process that made the segment under `key`; None if there is none that this user can see."""
+def maker_of(key: int, semid: int) -> int | None:
+    """The process that makes the set `semid`, which nobody has published: it made the segment under its key before.
+
+    None if that is not known: there is none that this user may see, or it is of another set, or another program's.
+    """
     shmid = lib.shmget(key, 0, 0)
     state = state_of(shmid) if shmid >= 0 else None
-    return state.creator if state is not None else None
+    segment = attach(shmid, readonly=True) if state is not None else None
+    if state is None or segment is None:
+        return None
+    try:
+        its = segment.magic == 0 or (segment.magic == lib.SEMSHARE_LOCK_MAGIC and segment.semid == semid)
+        return state.creator if its else None
+    finally:
+        segment.close()
 
 
 def attach(shmid: int, *, readonly: bool = False) -> Segment | None:
@@ -174,13 +184,55 @@ def attach(shmid: int, *, readonly: bool = False) -> Segment | None:
     return Segment(shmid, mapping)
 
 
+def claim(key: int, count: int, plan: Plan, what: str, mode: int) -> tuple[bool, Segment | None]:
+    """A new segment, not filled in yet, for a set of `count` semaphores that is to be made.
+
+    It comes before the set, so that who finds a set that is not finished knows who makes it: see open_or_make().
+
+    Returns:
+        Whether the set can be made: if not, there is one already. And the segment, None where there cannot be one.
+
+    Raises:
+        As companion().
+    """
+    deadline = time.monotonic() + FILL_LIMIT
+    while True:
+        made, segment = _make(key, count, plan, what, mode)
+        if made or lib.semget(key, 0, 0) >= 0:
+            return made, segment
+        shmid = lib.shmget(key, 0, 0)
+        if shmid < 0 and ffi.errno == errno.ENOENT:
+            continue  # it was removed in between
+        state = state_of(shmid) if shmid >= 0 else None
+        old = attach(shmid) if state is not None else None
+        if state is None or old is None:
+            if lib.shmget(key, 0, 0) != shmid:
+                continue
+            _refuse_strange(shmid, plan, what)
+            return True, None
+        magic, semid = old.magic, old.semid
+        old.close()
+        if magic not in (0, lib.SEMSHARE_LOCK_MAGIC):
+            _refuse_strange(shmid, plan, what)
+            return True, None
+        if magic == 0 and not is_dead(state.creator):
+            _wait(deadline, state, what)
+            continue
+        # Looked at after the segment: its set is gone, or was never made and never will be.
+        if lib.semget(key, 0, 0) >= 0 if magic == 0 else _is_set_of(key, semid):
+            return False, None
+        if lib.shmctl(shmid, lib.IPC_RMID, ffi.NULL) < 0 and lib.shmget(key, 0, 0) == shmid:
+            _refuse_strange(shmid, plan, what)  # we may not remove it
+            return True, None
+
+
 def companion(
     key: int, semid: int, count: int, plan: Plan, what: str, name: str | None, mode: int, *, make: bool = True
 ) -> Segment | None:
-    """The companion of the set `semid`, of `count` semaphores, made as `plan` says if there is none.
+    """The companion of the set `semid`, of `count` semaphores, which is published.
 
     Args:
-        make: make it if there is none.
+        make: make it as `plan` says if there is none.
 
     Returns:
         None where there is none, and cannot be one: this user may not, a limit is reached, or another program has a
@@ -192,47 +244,32 @@ def companion(
         AbiMismatch: it was made by another version.
         Timeout: its creator lives and does not fill it in.
     """
-    size = size_of(plan.kind, count)
     deadline = time.monotonic() + FILL_LIMIT
     while True:
-        made = False
         shmid = lib.shmget(key, 0, 0)
         if shmid < 0 and ffi.errno == errno.ENOENT:
-            if not make:
-                return None
-            shmid = lib.shmget(key, size, lib.IPC_CREAT | lib.IPC_EXCL | (mode & 0o666))
-            made = shmid >= 0
-            if shmid < 0 and ffi.errno == errno.EEXIST:
-                continue
+            made, segment = _make(key, count, plan, what, mode) if make else (True, None)
+            if segment is not None:
+                segment.fill(key, semid, count, name, plan.kind, plan.limit)
+            if made:
+                return segment
+            continue
         if shmid < 0:
-            code = ffi.errno
-            if code not in _FORBIDDEN or plan.remembers:
-                if code in _LIMITED:
-                    raise LimitReached(code, f"{what}: shmget: {advice.segments_are_limited(size)}")
-                raise failure(code, what, "shmget")
+            _refuse(ffi.errno, plan, what, count)
             return None
         segment = attach(shmid)
         if segment is None:
-            if state_of(shmid) is None and lib.shmget(key, 0, 0) != shmid:
+            if lib.shmget(key, 0, 0) != shmid:
                 continue  # it was removed in between
             _refuse_strange(shmid, plan, what)
             return None
-        if made:
-            segment.fill(key, semid, count, name, plan.kind, plan.limit)
-            return segment
-        while segment.magic == 0:
+        if segment.magic == 0:
             state = state_of(shmid)
-            if state is None or is_dead(state.creator):
-                segment.fill(key, semid, count, name, plan.kind, plan.limit)
-                break
-            if time.monotonic() > deadline:
+            if state is None or not is_dead(state.creator) or lib.shmget(key, 0, 0) != shmid:
                 segment.close()
-                raise Timeout(
-                    errno.ETIMEDOUT,
-                    f"{what}: process {state.creator} makes it and does not finish; is it stopped? kill -CONT "
-                    f"{state.creator}, or ipcrm -m {shmid}",
-                )
-            time.sleep(POLL)
+                _wait(deadline, state, what)
+                continue
+            segment.fill(key, semid, count, name, plan.kind, plan.limit)
         if segment.magic != lib.SEMSHARE_LOCK_MAGIC:
             segment.close()
             _refuse_strange(shmid, plan, what)
@@ -268,6 +305,52 @@ def companion(
             _refuse_strange(shmid, plan, what)
             return None
         return segment
+
+
+def _make(key: int, count: int, plan: Plan, what: str, mode: int) -> tuple[bool, Segment | None]:
+    """Make a segment. Whether that was done, or cannot be done and the plan does without; if not, there is one."""
+    while True:
+        shmid = lib.shmget(key, size_of(plan.kind, count), lib.IPC_CREAT | lib.IPC_EXCL | (mode & 0o666))
+        if shmid < 0 and ffi.errno == errno.EEXIST:
+            return False, None
+        if shmid < 0:
+            _refuse(ffi.errno, plan, what, count)
+            return True, None
+        segment = attach(shmid)
+        if segment is not None or lib.shmget(key, 0, 0) == shmid:
+            break
+    if segment is None:
+        lib.shmctl(shmid, lib.IPC_RMID, ffi.NULL)
+        _refuse_strange(shmid, plan, what)
+    return True, segment
+
+
+def _is_set_of(key: int, semid: int) -> bool:
+    """Whether there is a set of that id, with that key: ids are used again."""
+    state = ffi.new("struct semid_ds *")
+    if lib.semctl(semid, 0, lib.IPC_STAT, state) < 0:
+        return ffi.errno not in (errno.EINVAL, errno.EIDRM)
+    return (int(state.sem_perm.__key) ^ key) & 0xFFFFFFFF == 0
+
+
+def _wait(deadline: float, state: SegmentState | None, what: str) -> None:
+    """For the creator of a segment to fill it in."""
+    if state is not None and time.monotonic() > deadline:
+        raise Timeout(
+            errno.ETIMEDOUT,
+            f"{what}: process {state.creator} makes it and does not finish; is it stopped? kill -CONT "
+            f"{state.creator}, or ipcrm -m {state.shmid}",
+        )
+    time.sleep(POLL)
+
+
+def _refuse(code: int, plan: Plan, what: str, count: int) -> None:
+    """shmget said that: raise it if there has to be a segment."""
+    if code in _FORBIDDEN and not plan.remembers:
+        return
+    if code in _LIMITED:
+        raise LimitReached(code, f"{what}: shmget: {advice.segments_are_limited(size_of(plan.kind, count))}")
+    raise failure(code, what, "shmget")
 
 
 def _refuse_strange(shmid: int, plan: Plan, what: str) -> None:

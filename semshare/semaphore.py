@@ -29,10 +29,11 @@ class BaseSemaphore(Named, GuardCore):
     def _begin(self, semid: int, undo: bool) -> None:
         """The set was found, or made."""
         self._undo = undo
-        take = (0, -1 - self._beyond, undo)
-        # In one call with that: so many more have to be there, and stay.
-        leave_rest = (0, self._beyond, undo)
-        enter = (take, leave_rest) if self._beyond else (take,)
+        enter: tuple[tuple[int, int, bool], ...] = ((0, -1, undo),)
+        if self._beyond:
+            # In one call with that: so many more have to be there, and stay. Without SEM_UNDO, which remembers sums of
+            # at most 32767.
+            enter += ((0, -self._beyond, False), (0, self._beyond, False))
         self._open(semid, None, (), COUNTED, 0, enter, ((0, 1, undo),))
 
     @property
@@ -117,9 +118,7 @@ class Semaphore(BaseSemaphore):
         undo: bool = True,
     ) -> None:
         value = arguments.between("value", value, 0, MOST, "a semaphore counts no further")
-        found = self._find(
-            Plan(self._kind, first=value, exact=False), name, key, semid, create, exclusive, mode
-        )
+        found = self._find(Plan(self._kind, first=value, exact=False), name, key, semid, create, exclusive, mode)
         self._begin(found.semid, bool(undo))
 
 

@@ -15,6 +15,11 @@ from semshare.cli.group import wide_console
 from semshare.cli.relations import Relations
 from semshare.deadlocks import Step
 
+PRESUMED = (
+    "it is presumed who has a semaphore: where nothing says so, who changed it last; of a task's lock, any thread of "
+    "its process. Look at what the programs do"
+)
+
 LOOKS = 6
 PAUSE = 0.1
 """More, and more patient, than for a picture: what is called a deadlock here stood still so long."""
@@ -79,7 +84,7 @@ def _show(found: Relations) -> None:
         console.print(drawing.of_cycle(found, cycle), soft_wrap=True)
         console.print(escape(drawing.cycle_in_words(found, cycle)), soft_wrap=True)
         if perhaps:
-            console.print("who changed a semaphore last was taken for who has it: look at what the programs do with it")
+            console.print(PRESUMED, soft_wrap=True)
         behind = _behind(found, cycle)
         if behind:
             console.print(escape(f"behind them wait {', '.join(behind)}"), soft_wrap=True)

@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.tree import Tree
 
 from semshare._abi import lib
+from semshare._native import is_dead
 from semshare.cli import condition, parties, phrases
 from semshare.cli.relations import Relations, Waiting
 from semshare.cli.sets import SetInfo
@@ -76,7 +77,9 @@ def _steps(cycle: tuple[Step, ...]) -> Iterator[tuple[Step, Thread]]:
 def numbers_of(relations: Relations, info: SetInfo) -> list[int]:
     """The semaphores of a set of which there is something to say."""
     found = {lock.number for lock in info.locks if lock.holder is not None}
-    found |= {each.number for each in relations.holds if each.semid == info.semid and relations.holds[each]}
+    found |= {
+        each.number for each in relations.holds if each.semid == info.semid and not _are_writers(info, each.number)
+    }
     found |= {each.number for each in relations.unknown if each.semid == info.semid}
     found |= {each.number for w in relations.waits.values() for each in w.semaphores if each.semid == info.semid}
     if any(_are_readers(info, number) and value for number, value in enumerate(info.values or ())):
@@ -89,13 +92,24 @@ def _are_readers(info: SetInfo, number: int) -> bool:
     return (info.kind, number) == (lib.SEMSHARE_SET_RWLOCK, lib.SEMSHARE_RWLOCK_READERS)
 
 
+def _are_writers(info: SetInfo, number: int) -> bool:
+    """Whether a semaphore counts writers who wait, which is worth a word if somebody waits for them."""
+    return (info.kind, number) == (lib.SEMSHARE_SET_RWLOCK, lib.SEMSHARE_RWLOCK_WAITING)
+
+
 def _held_by(info: SetInfo, number: int, hold: Hold) -> str:
-    verb = "held by"
-    if info.kind == lib.SEMSHARE_SET_RWLOCK and number == lib.SEMSHARE_RWLOCK_WAITING:
-        verb = "that is"
+    who = parties.of(hold.thread)
+    if _are_writers(info, number):
+        text = f"one of them is {who}"
     elif not hold.certain:
-        verb = "changed last by"
-    return f"{verb} {escape(parties.of(hold.thread))}"
+        text = f"perhaps held by {who}, who changed it last"
+    else:
+        text = f"held by {who}"
+    if hold.certain and is_dead(hold.thread.pid):
+        what = info.name or f"--semid {info.semid}"
+        more = f" --number {number}" if info.kind == lib.SEMSHARE_SET_POOL else ""
+        text += f": semshare unlock {what}{more}"
+    return escape(text)
 
 
 def _go_on(relations: Relations, branch: Tree, hold: Hold, path: tuple[Thread, ...]) -> None:

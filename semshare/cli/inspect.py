@@ -178,8 +178,8 @@ def _set_lines(info: SetInfo) -> list[tuple[str, str]]:
         ("mode", f"{state.mode & 0o777:04o}, of {parties.user(state.uid)}"),
         ("made", _ago(state.last_change)),
         ("last used", _ago(state.last_operation) if state.last_operation else "never"),
-        ("written" if rwlock else "taken", f"{info.turns:,} times so far" if info.turns is not None else ""),
-        ("opened", f"{info.generation:,} times so far" if info.places or info.generation else ""),
+        ("written" if rwlock else "taken", _times(info.turns)),
+        ("opened", _times(info.generation if info.kind == lib.SEMSHARE_SET_BARRIER else None)),
         ("changed", _last_pid(info)),
         ("deaths", str(info.deaths) if info.turns is not None else ""),
         ("died", ", ".join(_death(info, lock) for lock in info.locks if lock.dead is not None)),
@@ -206,6 +206,12 @@ def _death(info: SetInfo, lock: LockState) -> str:
     where = f" of lock {lock.number}" if len(info.values or ()) > 1 and len(info.locks) > 1 else ""
     then = "nobody has marked it consistent" if lock.suspect else "who takes it next will be told"
     return f"[red]{escape(parties.of_owner(lock.dead))} inside{where}[/]: {then}"
+
+
+def _times(count: int | None) -> str:
+    if count is None:
+        return ""
+    return "once so far" if count == 1 else f"{count:,} times so far" if count else "never"
 
 
 def _ago(when: float) -> str:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import click
 from rich.markup import escape
@@ -12,11 +13,15 @@ from rich.table import Table
 from semshare import AreaInfo
 from semshare.cli import condition, contents, details, inventory, parties
 from semshare.cli.contents import Content, Kind
-from semshare.cli.group import wide_console
+from semshare.cli.group import print_lines, wide_console
 from semshare.cli.sets import Holder, SetInfo
 
-HOLDERS = 4
-"""So many of a pool stand in its line."""
+SHOWN = 8
+"""So many values of a set stand in its line. Of one that has more, half as many: it has a line as others have."""
+HOLDERS = 2
+"""So many of a pool do, each with how many of its locks he has."""
+
+WORDY = ("state", "held by", "values", "waiters", "waiting", "memory", "asks", "answers")
 
 
 @click.command("ls", short_help="List areas, what they hold, and semaphore sets.")
@@ -40,21 +45,21 @@ def command(everybodys: bool, as_json: bool) -> None:
         return
     console = wide_console()
     if found.areas:
-        console.print(_areas(found.areas), soft_wrap=True)
+        print_lines(console, _areas(found.areas))
     else:
         console.print("no areas")
     for kind in contents.KINDS:
         such = [(info, content) for info, content in found.areas if content is not None and content.kind is kind]
         if such:
             console.print()
-            console.print(_contents(kind, such), soft_wrap=True)
+            print_lines(console, _contents(kind, such))
     stale = [info.name for info, _ in found.areas if info.stale]
     if stale:
         console.print()
         console.print(f"{len(stale)} stale, of processes that were killed: semshare rm --stale", soft_wrap=True)
     console.print()
     if found.sets:
-        console.print(_sets(found.sets), soft_wrap=True)
+        print_lines(console, _sets(found.sets))
     else:
         console.print("no sets of this package" if not everybodys else "no sets")
 
@@ -66,7 +71,8 @@ def _table(*columns: str) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0))
     for column in columns:
         right = column in ("size", "users", "semid", "put", "repairs", "deaths")
-        table.add_column(column, justify="right" if right else "left", no_wrap=True)
+        # On a narrow terminal words go to the next line, rather than numbers lose their end.
+        table.add_column(column, justify="right" if right else "left", no_wrap=column not in WORDY)
     return table
 
 
@@ -145,20 +151,22 @@ def numbers(given: list[int] | None) -> str:
     """The first of them; "?" if this user may not see them."""
     if given is None:
         return "?"
-    shown = " ".join(map(str, given[:8]))
-    return shown + (" …" if len(given) > 8 else "")
+    shown = " ".join(map(str, given if len(given) <= SHOWN else given[: SHOWN // 2]))
+    return shown + (" …" if len(given) > SHOWN else "")
 
 
 def _waiters(each: SetInfo) -> str:
-    """How many wait for each semaphore, and after a slash, if there are any, for its becoming 0."""
+    """How many wait for each semaphore, and after a slash, if there are any, for its becoming 0; of many, for any."""
+    if len(each.waiters or []) > SHOWN:
+        return f"{each.waiting} in all"
     text = numbers(each.waiters)
     return text + (f" / {numbers(each.zero_waiters)}" if any(each.zero_waiters or []) else "")
 
 
 def held_by(each: SetInfo) -> str:
     """Who holds its locks, and who has a role."""
-    taken = [lock for lock in each.locks if lock.holder is not None]
-    found = [_holder(lock.holder) for lock in taken[:HOLDERS] if lock.holder is not None]
+    taken = Counter(_holder(lock.holder) for lock in each.locks if lock.holder is not None)
+    found = [who if times == 1 else f"{who} ×{times}" for who, times in taken.most_common(HOLDERS)]
     found += ["…"] if len(taken) > HOLDERS else []
     roles: dict[str, str] = {}
     for role, _, holder in each.roles:

@@ -8,6 +8,7 @@ import os
 import pwd
 from typing import Any, Final
 
+from semshare._native import is_dead
 from semshare.cli.sets import Holder
 from semshare.owner import KINDS, Owner, command_of
 from semshare.waits import Thread
@@ -29,6 +30,8 @@ def of(thread: Thread) -> str:
     what = f"process {thread.pid}"
     if thread.tid not in (0, thread.pid):
         what = f"thread {thread.tid} of {what}"
+    if is_dead(thread.pid):
+        return f"{what}, which is dead"
     facts = [_cut(command_of(thread.pid) or ""), _STATES.get(_state_of(thread), "").format(pid=thread.pid)]
     text = ", ".join(each for each in facts if each)
     return f"{what} ({text})" if text else what
@@ -40,8 +43,6 @@ def of_holder(holder: Holder) -> str:
         return "kernel code" if holder.kind == "kernel" else "kernel code, or a process of another pid namespace"
     if holder.kind != "process":
         return f"{holder.kind} {holder.pid}"
-    if holder.alive is False:
-        return f"process {holder.pid}, which is dead"
     return of(Thread(holder.pid, holder.tid))
 
 

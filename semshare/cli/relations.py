@@ -90,10 +90,10 @@ def take(looks: int = LOOKS, pause: float = PAUSE) -> Relations:
 
 def _together(seen: list[_Look]) -> Relations:
     last = seen[-1]
-    found: dict[Thread, Waiting] = {}
+    found: dict[Thread, Waiting] = {}  # without those of sets that were removed since
     often: Counter[tuple[Thread, Semaphore]] = Counter()
     for look in seen:
-        found.update(look.waits)
+        found.update({k: waiting for k, waiting in look.waits.items() if waiting.wait.semid in last.sets})
         often.update((thread, each) for thread, waiting in look.waits.items() for each in waiting.semaphores)
 
     def is_steady(thread: Thread, semaphore: Semaphore) -> bool:
@@ -114,7 +114,8 @@ def _together(seen: list[_Look]) -> Relations:
     }
     for each in (holds, still):
         _add_announced(found, last.sets, each)
-    unknown = {semaphore: min(look.unknown.get(semaphore, 0) for look in seen) for semaphore in last.unknown}
+    waited_for = {semaphore for look in seen for semaphore in look.unknown if semaphore.semid in last.sets}
+    unknown = {semaphore: _in_half([look.unknown.get(semaphore, 0) for look in seen]) for semaphore in waited_for}
     return Relations(
         last.sets,
         holds,
@@ -124,6 +125,11 @@ def _together(seen: list[_Look]) -> Relations:
         last.unplaced,
         last.hidden,
     )
+
+
+def _in_half(counts: list[int]) -> int:
+    """The most that half of them reach: who waits in slices is missed now and then."""
+    return sorted(counts)[len(counts) // 2]
 
 
 def _look() -> _Look:

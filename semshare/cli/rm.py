@@ -7,14 +7,12 @@ import contextlib
 import sys
 
 import click
-from rich.markup import escape
-from rich.table import Table
 
 from semshare import Area, AreaInfo, NotFound, Removed, SemaphoreSet, device, key_of, segment, stale
 from semshare._abi import ffi, lib
 from semshare.area import list_areas
 from semshare.cli import age
-from semshare.cli.group import Failure, wide_console
+from semshare.cli.group import Failure
 from semshare.named_set import NOUNS
 from semshare.stale import Stale
 
@@ -71,20 +69,23 @@ def _remove_stale(names: tuple[str, ...], yes: bool, dry_run: bool) -> None:
     found = stale.find(names or None)
     wanted = [each for each in found if each.certain or names]
     unsure = [each for each in found if each not in wanted]
+    if unsure:
+        click.echo(
+            f"perhaps unused, and kept for those who open them next; by name they go: semshare rm {unsure[0].name}"
+        )
+        _show(unsure)
+        click.echo()
     if not wanted:
         click.echo("nothing is stale")
-    elif dry_run:
+        return
+    if dry_run:
         for each in wanted:
             _say(each.kind, each.name, each.detail, dry_run)
-    else:
-        wide_console().print(_table(wanted), soft_wrap=True)
-    if unsure:
-        click.echo(f"\nperhaps unused, and left for those who open it next: by name, semshare rm {unsure[0].name}")
-        wide_console().print(_table(unsure), soft_wrap=True)
-    if not wanted or dry_run:
         return
+    click.echo("stale:")
+    _show(wanted)
     if not yes:
-        _ask(len(wanted))
+        _ask(wanted)
     left = [each for each in wanted if not _removed(each)]
     for each in left:
         Failure(f"{each.kind} {each.name} was left: it is in use now, or another user's ({each.detail})").show()
@@ -99,23 +100,20 @@ def _removed(each: Stale) -> bool:
     return True
 
 
-def _ask(number: int) -> None:
+def _ask(wanted: list[Stale]) -> None:
     """Let somebody at the terminal say yes, or end."""
     if not sys.stdin.isatty():
         raise Failure(
-            "nothing was removed: there is nobody to ask, as standard input is no terminal; to be asked nothing: --yes"
+            "nothing was removed: there is nobody to ask, as standard input is no terminal; without asking: --yes"
         )
-    if not click.confirm(f"remove {'it' if number == 1 else f'all {number}'}?", default=False):
+    what = f"{wanted[0].kind} {wanted[0].name}" if len(wanted) == 1 else f"all {len(wanted)} that are stale"
+    if not click.confirm(f"remove {what}?", default=False):
         raise Failure("nothing was removed")
 
 
-def _table(found: list[Stale]) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for column in ("", "name", "age", "why", "what"):
-        table.add_column(column, no_wrap=True, justify="right" if column == "age" else "left")
+def _show(found: list[Stale]) -> None:
     for each in found:
-        table.add_row(each.kind, escape(each.name), age.text(each.age), escape(each.why), escape(each.detail))
-    return table
+        click.echo(f"{each.kind} {each.name}, {age.text(each.age)}: {each.why} ({each.detail})")
 
 
 def _say(kind: str, name: str, detail: str, dry_run: bool) -> None:

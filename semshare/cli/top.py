@@ -17,9 +17,9 @@ from rich.table import Table
 
 from semshare import AreaInfo, ChannelState, RingState
 from semshare.cli import condition, details, inventory
-from semshare.cli.group import wide_console
+from semshare.cli.group import print_lines, wide_console
 from semshare.cli.inventory import Inventory
-from semshare.cli.ls import held_by
+from semshare.cli.ls import WORDY, held_by
 from semshare.cli.rates import Rates
 from semshare.cli.sets import SetInfo
 
@@ -95,7 +95,7 @@ def _live(console: Console, interval: float, count: int | None) -> None:
 
 
 def _print(console: Console, view: View) -> None:
-    console.print(_table_of(view), soft_wrap=True)
+    print_lines(console, _table_of(view))
     console.print()
 
 
@@ -177,7 +177,8 @@ def _table(*columns: str) -> Table:
     """Columns whose names end in a blank are of numbers."""
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for column in columns:
-        table.add_column(column.strip(), justify="right" if column.endswith(" ") else "left", no_wrap=True)
+        right = column.endswith(" ")
+        table.add_column(column.strip(), justify="right" if right else "left", no_wrap=right or column not in WORDY)
     return table
 
 

@@ -88,22 +88,22 @@ static int sleep_until_open(BarrierCore *self, const struct semshare_barrier_arr
 	unsigned int generation = owner_generation;
 	int error = places_sleep(&self->places, arrival->place, deadline, look, arrival);
 
-	/* A handler has forked, and this is the child: the place is its parent's. */
-	if (generation != owner_generation) {
-		if (error != -1)
-			core_misuse((PyObject *)self, PyExc_RuntimeError, "wait: this process was forked in it; wait anew");
-		return -1;
-	}
 	if (!error) {
 		error = -semshare_barrier_outcome(port->places, arrival);
 	} else if (error == ETIMEDOUT) {
+		error = -1;
 		if (call_lock(self, "acquire")) {
-			error = -semshare_barrier_give_up(port, arrival);
+			if (generation == owner_generation)
+				error = -semshare_barrier_give_up(port, arrival);
 			if (!call_lock(self, "release"))
 				error = -1;
-		} else {
-			error = -1;
 		}
+	}
+	/* A handler of a signal has forked, and this is the child: the place is its parent's. */
+	if (generation != owner_generation) {
+		if (!PyErr_Occurred())
+			core_misuse((PyObject *)self, PyExc_RuntimeError, "wait: this process was forked in it; wait anew");
+		return -1;
 	}
 	semshare_barrier_leave(port, arrival);
 	return error;
@@ -255,18 +255,49 @@ static PyObject *BarrierCore_sleep(BarrierCore *self, PyObject *args)
 	return PyBool_FromLong(!error);
 }
 
-/* Let all through; the lock is held. */
-static PyObject *BarrierCore_let_through(BarrierCore *self, PyObject *Py_UNUSED(ignored))
+/* Whoever sleeps in that place is to end that now. */
+static PyObject *BarrierCore_rouse(BarrierCore *self, PyObject *args)
+{
+	struct semshare_barrier_arrival arrival;
+
+	if (!parse_arrival(args, &arrival, NULL))
+		return NULL;
+	if (places_enter(&self->places)) {
+		places_rouse(&self->places, arrival.place);
+		places_leave(&self->places);
+	}
+	Py_RETURN_NONE;
+}
+
+/* The lock is held. */
+static PyObject *end(BarrierCore *self, int (*change)(struct semshare_places_port *port), const char *doing)
 {
 	int error;
 
 	if (!begin(self))
 		return NULL;
-	error = semshare_barrier_let_pass(&self->places.port);
+	error = change(&self->places.port);
 	places_leave(&self->places);
 	if (error)
-		return core_fail((PyObject *)self, -error, "wait");
+		return core_fail((PyObject *)self, -error, doing);
 	Py_RETURN_NONE;
+}
+
+/* Let all through. */
+static PyObject *BarrierCore_let_through(BarrierCore *self, PyObject *Py_UNUSED(ignored))
+{
+	return end(self, semshare_barrier_let_pass, "wait");
+}
+
+/* abort() and reset(), by who has the lock. */
+static PyObject *BarrierCore_break(BarrierCore *self, PyObject *Py_UNUSED(ignored))
+{
+	return end(self, semshare_barrier_break, "abort");
+}
+
+static PyObject *BarrierCore_renew(BarrierCore *self, PyObject *Py_UNUSED(ignored))
+{
+	return end(self, semshare_barrier_renew, "reset");
 }
 
 /* The time is over: it is broken, unless it has opened just now; the lock is held. */
@@ -377,7 +408,10 @@ static PyMethodDef methods[] = {
 	{ "_wait", (PyCFunction)BarrierCore_wait, METH_VARARGS, NULL },
 	{ "_arrive", (PyCFunction)BarrierCore_arrive, METH_NOARGS, NULL },
 	{ "_sleep", (PyCFunction)BarrierCore_sleep, METH_VARARGS, NULL },
+	{ "_rouse", (PyCFunction)BarrierCore_rouse, METH_VARARGS, NULL },
 	{ "_let_through", (PyCFunction)BarrierCore_let_through, METH_NOARGS, NULL },
+	{ "_break", (PyCFunction)BarrierCore_break, METH_NOARGS, NULL },
+	{ "_reset", (PyCFunction)BarrierCore_renew, METH_NOARGS, NULL },
 	{ "_give_up", (PyCFunction)BarrierCore_give_up, METH_VARARGS, NULL },
 	{ "_leave", (PyCFunction)BarrierCore_leave, METH_VARARGS, NULL },
 	{ "_open", (PyCFunction)BarrierCore_open, METH_VARARGS, NULL },

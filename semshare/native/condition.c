@@ -82,15 +82,13 @@ static bool sleep_unlocked(ConditionCore *self, unsigned int place, int64_t dead
 			   struct raised *raised)
 {
 	PyObject *state = PyObject_CallMethod(self->lock, "_release_save", NULL);
+	unsigned int generation = owner_generation;
 	PyObject *done = NULL;
 
 	if (state) {
-		unsigned int generation = owner_generation;
-
 		*error = places_sleep(&self->places, place, deadline, look, &place);
 		if (*error == -1)
 			put_away(raised);
-		/* A handler has forked, and this is the child: place and lock are its parent's. */
 		if (generation != owner_generation) {
 			Py_DECREF(state);
 			return false;
@@ -110,7 +108,8 @@ static bool sleep_unlocked(ConditionCore *self, unsigned int place, int64_t dead
 	}
 	if (lock_is_held(self))
 		return true;
-	semshare_place_leave(&self->places.port, place);
+	if (generation == owner_generation)
+		semshare_place_leave(&self->places.port, place);
 	return false;
 }
 
@@ -133,12 +132,14 @@ static int wait(ConditionCore *self, int64_t deadline)
 		if (locked)
 			semshare_condition_settle(port);
 		/* Awake only to settle something that turned out to be nothing of its own? */
-	} while (locked && !error && !semshare_condition_woken(port->places, (unsigned int)place));
+	} while (locked && !error && generation == owner_generation &&
+		 !semshare_condition_woken(port->places, (unsigned int)place));
+	/* A handler of a signal has forked, and this is the child: the place is its parent's. */
 	if (generation != owner_generation && !raised.type) {
 		core_misuse((PyObject *)self, PyExc_RuntimeError, "wait: this process was forked in it; wait anew");
 		return -1;
 	}
-	if (locked)
+	if (locked && generation == owner_generation)
 		woken = semshare_condition_leave(port, (unsigned int)place, error && error != ETIMEDOUT);
 	if (raised.type) {
 		PyErr_Restore(raised.type, raised.value, raised.traceback);
@@ -298,6 +299,20 @@ static PyObject *ConditionCore_place_sleep(ConditionCore *self, PyObject *args)
 	return PyBool_FromLong(!error);
 }
 
+/* Whoever sleeps in that place is to end that now. */
+static PyObject *ConditionCore_place_rouse(ConditionCore *self, PyObject *args)
+{
+	unsigned int place;
+
+	if (!PyArg_ParseTuple(args, "I:_rouse", &place) || !parse_place(place))
+		return NULL;
+	if (places_enter(&self->places)) {
+		places_rouse(&self->places, place);
+		places_leave(&self->places);
+	}
+	Py_RETURN_NONE;
+}
+
 static PyObject *ConditionCore_place_woken(ConditionCore *self, PyObject *args)
 {
 	unsigned int place;
@@ -433,6 +448,7 @@ static PyMethodDef methods[] = {
 	{ "_waiting", (PyCFunction)ConditionCore_waiting, METH_NOARGS, NULL },
 	{ "_enter", (PyCFunction)ConditionCore_place_enter, METH_NOARGS, NULL },
 	{ "_sleep", (PyCFunction)ConditionCore_place_sleep, METH_VARARGS, NULL },
+	{ "_rouse", (PyCFunction)ConditionCore_place_rouse, METH_VARARGS, NULL },
 	{ "_woken", (PyCFunction)ConditionCore_place_woken, METH_VARARGS, NULL },
 	{ "_leave", (PyCFunction)ConditionCore_place_leave, METH_VARARGS, NULL },
 	{ "_abandon", (PyCFunction)ConditionCore_place_abandon, METH_VARARGS, NULL },

@@ -187,6 +187,8 @@ static enum semshare_lock_found enter(GuardCore *self, struct semshare_owner *de
 
 		if (self->kind == GUARD_EXCLUSIVE) {
 			mutex_enter(member->state, false, owner, &member->holding);
+			if (self->flags & LOCK_UNBOUND && member->state)
+				semshare_store(&member->state->owner_tid, 0);
 			this = member->holding.found;
 			who = member->holding.dead;
 		} else {
@@ -320,17 +322,33 @@ static const struct guard_ops *way_in(GuardCore *self, struct holds_wait *wait, 
 	return NULL;
 }
 
-/* Returns 1 if taken, 0 if the time is over, -1 on an exception. */
-static int wait(GuardCore *self, int64_t deadline)
+/* What _wait_slice() has announced, and not taken back. */
+static bool is_standing(const GuardCore *self)
+{
+	return self->standing && self->standing_by == owner_generation;
+}
+
+static void withdraw(GuardCore *self)
+{
+	if (is_standing(self))
+		(void)operate(self, &self->withdraw);
+	self->standing = false;
+}
+
+/*
+ * Returns 1 if taken, 0 if the time is over, -1 on an exception.  With @standing that it waits stays announced when the
+ * time is over, and is from before.
+ */
+static int wait(GuardCore *self, int64_t deadline, bool standing)
 {
 	unsigned int generation = owner_generation;
+	bool announced = standing && is_standing(self);
 	int64_t began = clock_now();
 	const struct guard_ops *ops;
 	struct holds_wait waiting;
-	bool announced = false;
 	int error = 0;
 
-	if (self->announce.count && deadline > began) {
+	if (self->announce.count && deadline > began && !announced) {
 		error = operate(self, &self->announce);
 		if (error) {
 			fail(self, error, "acquire");
@@ -358,7 +376,11 @@ static int wait(GuardCore *self, int64_t deadline)
 			announced = false;
 	} while (error == EINTR || error == EAGAIN);
 	inside_leave(&self->waiting);
-	if (error && announced)
+	if (standing) {
+		self->standing = error == ETIMEDOUT && announced;
+		self->standing_by = generation;
+	}
+	if (error && announced && !(standing && self->standing))
 		(void)operate(self, &self->withdraw);
 	if (!error && self->closing) {
 		(void)operate(self, &self->leave);
@@ -417,7 +439,7 @@ static PyObject *acquire(GuardCore *self, PyObject *const *args, Py_ssize_t narg
 		return NULL;
 	result = try_now(self);
 	if (!result && blocking)
-		result = wait(self, deadline);
+		result = wait(self, deadline, false);
 	return result < 0 ? NULL : PyBool_FromLong(result);
 }
 SECTION_FASTCALL_KEYWORDS(GuardCore, acquire)
@@ -430,7 +452,10 @@ static PyObject *acquire_nowait(GuardCore *self, PyObject *Py_UNUSED(ignored))
 }
 SECTION_NOARGS(GuardCore, acquire_nowait)
 
-/* _wait_slice(seconds): acquire(timeout=seconds), of one that is unbound: for a thread that waits in a task's place. */
+/*
+ * _wait_slice(seconds): acquire(timeout=seconds), of one that is unbound: for a thread that waits in a task's place, slice
+ * by slice, and then calls _withdraw(), which says that nobody waits any more.
+ */
 static PyObject *wait_slice(GuardCore *self, PyObject *seconds)
 {
 	double timeout = PyFloat_AsDouble(seconds);
@@ -441,19 +466,26 @@ static PyObject *wait_slice(GuardCore *self, PyObject *seconds)
 		return NULL;
 	if (self->kind != GUARD_COUNTED && !(self->flags & LOCK_UNBOUND))
 		return misuse(self, PyExc_RuntimeError, "_wait_slice: it belongs to threads");
-	result = try_now(self);
+	result = is_standing(self) ? 0 : try_now(self);
 	if (!result)
-		result = wait(self, deadline);
+		result = wait(self, deadline, true);
 	return result < 0 ? NULL : PyBool_FromLong(result);
 }
 SECTION_O(GuardCore, wait_slice)
+
+static PyObject *wait_no_more(GuardCore *self, PyObject *Py_UNUSED(ignored))
+{
+	withdraw(self);
+	Py_RETURN_NONE;
+}
+SECTION_NOARGS(GuardCore, wait_no_more)
 
 static PyObject *enter_it(GuardCore *self, PyObject *Py_UNUSED(ignored))
 {
 	int result = try_now(self);
 
 	if (!result)
-		result = wait(self, NEVER);
+		result = wait(self, NEVER, false);
 	if (result < 0)
 		return NULL;
 	Py_INCREF(self);
@@ -827,6 +859,7 @@ static PyObject *close_it(GuardCore *self, PyObject *Py_UNUSED(ignored))
 	self->open = false;
 	if (self->kind != GUARD_COUNTED)
 		holds_close(&self->holds);
+	withdraw(self);
 	/* Who waits still looks at the words: the last of them lets go of the memory. */
 	self->closing = true;
 	if (!inside_count(&self->waiting))
@@ -843,6 +876,7 @@ static void dealloc(GuardCore *self)
 	/* Permits stay with the process. */
 	if (self->open && self->kind != GUARD_COUNTED)
 		holds_abandon(&self->holds);
+	withdraw(self);
 	while ((hold = self->holds.first.next)) {
 		self->holds.first.next = hold->next;
 		free(hold);
@@ -892,6 +926,7 @@ static PyMethodDef methods[] = {
 		    "Say that what it guards is consistent again, though an owner died inside.\n\n"
 		    "Raises:\n    RuntimeError: this thread does not hold it by way of this object.\n") },
 	{ "_wait_slice", METHOD(wait_slice_o), METH_O, NULL },
+	{ "_withdraw", METHOD(wait_no_more_noargs), METH_NOARGS, NULL },
 	{ "_hand_over", METHOD(hand_over_varargs), METH_VARARGS, NULL },
 	{ "_open", METHOD(open_it_keywords), METH_VARARGS | METH_KEYWORDS, NULL },
 	{ "_close", METHOD(close_it_noargs), METH_NOARGS, NULL },

@@ -44,6 +44,8 @@ typedef struct {
 	 * a third.  None: he just waits.
 	 */
 	struct guard_ops announce, announced, withdraw;
+	bool standing;			/* what a _wait_slice() announced: until it is taken back, or the last one enters */
+	unsigned int standing_by;	/* owner_generation then */
 	struct guard_member *members;
 	size_t members_count;
 	struct holds holds;		/* GUARD_COUNTED: none */

@@ -85,6 +85,8 @@ static inline bool taken(LockCore *self, const struct mutex_holding *holding, bo
 {
 	self->holding = *holding;
 	hold_begin(&self->holds.first, taker(self));
+	if (self->flags & LOCK_UNBOUND && self->mutex.state)
+		semshare_store(&self->mutex.state->owner_tid, 0);
 	mutex_count(&self->waits, contended, waited);
 	if (self->owner_died)
 		Py_CLEAR(self->owner_died);
@@ -588,6 +590,8 @@ static PyObject *open_it(LockCore *self, PyObject *args)
 	self->flags = flags;
 	self->mutex.number = number;
 	self->mutex.repaired = flags & (LOCK_RING | LOCK_REPAIRED);
+	self->mutex.fair = !(flags & LOCK_RING);
+	self->mutex.look_ns = MUTEX_LOOK_NS;
 	self->mutex.semid = semid;
 	self->place = (struct holds_place){ .semid = semid, .number = number };
 	self->holds.first.thread = 0;

@@ -22,11 +22,18 @@
  * kernel's lock on it away from the owner who wants to give it back.  An even epoch says that it may be free; if it is
  * not, it was handed to a sleeper, or its owner is a plain program that writes no epoch, or is on its way out.  Then a
  * new try waits for the epoch to move, or for RETRY_NS.
+ *
+ * That is unfair: who sleeps is served in turn, who looks, or has left the processor in between, when it happens so.  So of
+ * a fair mutex, as people's locks are, nobody looks unless there is a processor for each, owner and waiters: its words
+ * count who waits.  (Who is killed while he waits stays counted; now and then one who waits puts that right.)  He leaves
+ * the processor to nobody, and does not look for longer than it takes to wake somebody up; and where it was in vain, for
+ * half as long the next time, down to not at all.
  */
 #define SPIN_NS		(4 * NS_PER_US)
 #define LOOK_NS		(80 * NS_PER_US)
 #define RETRY_NS	(10 * NS_PER_US)
 #define LOOKS		16	/* at the epoch, between two at the clock */
+#define RECOUNT		64	/* waits of a thread, between two that make sure */
 
 /* Waits end this often to see whether the holder is dead, and whether there is a signal for the interpreter. */
 #define SLICE_NS	NS_PER_S
@@ -66,35 +73,80 @@ int mutex_try(const struct mutex *mutex, struct mutex_holding *holding)
 	return 0;
 }
 
-/*
- * How long this thread may look at full speed for what another one does: SPIN_NS; 0, if it may run on one processor
- * only, where the other may wait for that very one, so it leaves it to others each time; -1 on a machine that has but
- * one: not at all.  Asked anew now and then: affinities change.
- */
-int64_t mutex_spin_ns(void)
+/* Processors that this thread may run on.  Asked anew now and then: affinities change. */
+static int processors(void)
 {
 	static __thread unsigned int generation = -1u;
 	static __thread unsigned int asked;
-	static __thread int64_t spin;
+	static __thread int count;
 
 	if (generation != owner_generation || asked++ % 64 == 0) {
 		generation = owner_generation;
-		if (sysconf(_SC_NPROCESSORS_ONLN) == 1)
-			spin = -1;
-		else
-			spin = owner_processors() > 1 ? SPIN_NS : 0;
+		count = owner_processors();
 	}
-	return spin;
+	return count;
 }
 
-static int look(const struct mutex *mutex, int64_t deadline, struct mutex_holding *holding)
+/*
+ * How long this thread may look at full speed for what another one does: SPIN_NS; 0, if it may run on one processor
+ * only, where the other may wait for that very one, so it leaves it to others each time; -1 on a machine that has but
+ * one: not at all.
+ */
+int64_t mutex_spin_ns(void)
 {
-	int64_t now, begin, retry = 0, spin = mutex_spin_ns();
+	static int online;	/* every thread finds the same */
+
+	if (!semshare_load(&online))
+		semshare_store(&online, (int)sysconf(_SC_NPROCESSORS_ONLN));
+	if (semshare_load(&online) == 1)
+		return -1;
+	return processors() > 1 ? SPIN_NS : 0;
+}
+
+/* One more waits: this thread. */
+static void begin_wait(const struct mutex *mutex)
+{
+	static __thread unsigned int waits;
+	__u32 *waiters = &mutex->state->waiters;
+	__u32 count = __atomic_add_fetch(waiters, 1, __ATOMIC_RELAXED);
+	int asleep;
+
+	if (count > 1 && ++waits % RECOUNT == 0) {
+		asleep = semctl(mutex->semid, mutex->number, GETNCNT);
+		if (asleep >= 0)
+			semshare_store(waiters, (__u32)asleep + 1);
+	}
+}
+
+static void end_wait(const struct mutex *mutex)
+{
+	__u32 *waiters = &mutex->state->waiters;
+	__u32 count = semshare_load(waiters);
+
+	/* Not below 0, if somebody has counted anew meanwhile. */
+	while (count && !__atomic_compare_exchange_n(waiters, &count, count - 1, true, __ATOMIC_RELAXED,
+						     __ATOMIC_RELAXED))
+		;
+}
+
+/*
+ * Is there no processor for each of them?  Who was handed it, and is about to wake up, still counts as one who waits.  Two
+ * that may run on one only may each have their own.
+ */
+static bool is_crowded(const struct mutex *mutex)
+{
+	int64_t parties = (int64_t)semshare_load(&mutex->state->waiters) + (semshare_load(&mutex->state->epoch) & 1);
+
+	return parties > 2 && parties > processors();
+}
+
+/* Look for at most @most.  EAGAIN: in vain. */
+static int look(const struct mutex *mutex, int64_t deadline, int64_t most, struct mutex_holding *holding)
+{
+	int64_t now, begin, retry = 0, spin = mutex->fair ? most : mutex_spin_ns();
 	__u32 epoch, failed = 1;	/* odd: none has failed yet */
 	int i, error;
 
-	if (!mutex->state || spin < 0)
-		return EAGAIN;
 	now = begin = clock_now();
 	if (!spin)
 		sched_yield();
@@ -111,11 +163,31 @@ static int look(const struct mutex *mutex, int64_t deadline, struct mutex_holdin
 			}
 			clock_relax();
 		}
+		if (mutex->fair && is_crowded(mutex))
+			return EAGAIN;
 		now = clock_now();
 		if (now - begin >= spin)
 			sched_yield();
-	} while (now - begin < LOOK_NS && now < deadline);
+	} while (now - begin < most && now < deadline);
 	return EAGAIN;
+}
+
+/* Now and then, and after a success, in full. */
+static int look_fairly(struct mutex *mutex, int64_t deadline, struct mutex_holding *holding)
+{
+	static __thread unsigned int looks;
+	int64_t most = ++looks % RECOUNT ? semshare_load(&mutex->look_ns) : MUTEX_LOOK_NS;
+	int error;
+
+	if (!most || is_crowded(mutex))
+		return EAGAIN;
+	error = look(mutex, deadline, most, holding);
+	if (!error)
+		most = MUTEX_LOOK_NS;
+	else
+		most = most / 2 < SPIN_NS ? 0 : most / 2;
+	semshare_store(&mutex->look_ns, most);
+	return error;
 }
 
 /*
@@ -145,12 +217,8 @@ static bool holder_is_dead(const struct mutex *mutex, pid_t *holder)
 	return true;
 }
 
-/*
- * Wait for the mutex until @deadline.  Returns EAGAIN at least once in SLICE_NS, and EINTR, so that the caller can see
- * to signals and come back; ETIMEDOUT at the deadline; ECANCELED when *@stop became true.
- */
-int mutex_wait(const struct mutex *mutex, int64_t deadline, const volatile bool *stop,
-	       struct mutex_holding *holding, pid_t *holder)
+static int wait_counted(struct mutex *mutex, int64_t deadline, const volatile bool *stop,
+			struct mutex_holding *holding, pid_t *holder)
 {
 	struct sembuf take = { mutex->number, -1, SEM_UNDO };
 	const struct semshare_owner *self = owner_self();
@@ -158,9 +226,11 @@ int mutex_wait(const struct mutex *mutex, int64_t deadline, const volatile bool 
 	int64_t left;
 	int error;
 
-	error = look(mutex, deadline, holding);
-	if (error != EAGAIN)
-		return error;
+	if (mutex->state && mutex_spin_ns() >= 0) {
+		error = mutex->fair ? look_fairly(mutex, deadline, holding) : look(mutex, deadline, LOOK_NS, holding);
+		if (error != EAGAIN)
+			return error;
+	}
 	if (*stop)
 		return ECANCELED;
 	left = deadline == NEVER ? SLICE_NS : deadline - clock_now();
@@ -179,6 +249,24 @@ int mutex_wait(const struct mutex *mutex, int64_t deadline, const volatile bool 
 		return EOWNERDEAD;
 	if (error == EAGAIN && deadline != NEVER && clock_now() >= deadline)
 		return ETIMEDOUT;
+	return error;
+}
+
+/*
+ * Wait for the mutex until @deadline.  Returns EAGAIN at least once in SLICE_NS, and EINTR, so that the caller can see
+ * to signals and come back; ETIMEDOUT at the deadline; ECANCELED when *@stop became true.
+ */
+int mutex_wait(struct mutex *mutex, int64_t deadline, const volatile bool *stop,
+	       struct mutex_holding *holding, pid_t *holder)
+{
+	bool counted = mutex->fair && mutex->state;
+	int error;
+
+	if (counted)
+		begin_wait(mutex);
+	error = wait_counted(mutex, deadline, stop, holding, holder);
+	if (counted)
+		end_wait(mutex);
 	return error;
 }
 

@@ -15,10 +15,14 @@
 
 #include "owner.h"
 
+#define MUTEX_LOOK_NS	30000
+
 struct mutex {
 	int semid;
 	unsigned short number;		/* of the semaphore in its set */
 	bool repaired;			/* who finds its owner dead puts right what it guards: it is never suspect */
+	bool fair;			/* where more wait than there are processors for, each queues up */
+	int64_t look_ns;		/* if it is fair: how long to look before going to sleep, at first MUTEX_LOOK_NS */
 	struct semshare_lock_state *state;	/* NULL: nothing is remembered beside the semaphore */
 };
 
@@ -42,7 +46,7 @@ void mutex_enter(struct semshare_lock_state *state, bool repaired, const struct 
 		 struct mutex_holding *holding);
 void mutex_leave_unrepaired(struct semshare_lock_state *state, const struct mutex_holding *holding);
 int mutex_try(const struct mutex *mutex, struct mutex_holding *holding);
-int mutex_wait(const struct mutex *mutex, int64_t deadline, const volatile bool *stop,
+int mutex_wait(struct mutex *mutex, int64_t deadline, const volatile bool *stop,
 	       struct mutex_holding *holding, pid_t *holder);
 int mutex_give(const struct mutex *mutex, const struct mutex_holding *holding);
 void mutex_give_broken(const struct mutex *mutex);

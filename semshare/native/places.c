@@ -77,17 +77,22 @@ static void let_go(struct places *places)
 		PyBuffer_Release(&places->memory);
 }
 
+/* The threads of a process that forked are not in its child. */
+static __u64 inside_by(__u64 inside, int more)
+{
+	if (inside >> 32 != owner_generation)
+		inside = (__u64)owner_generation << 32;
+	return inside + (__u64)(__s64)more;
+}
+
 /* False if it is closed. */
 bool places_enter(struct places *places)
 {
-	/* The threads of a process that forked are not in its child. */
-	if (places->generation != owner_generation) {
-		places->generation = owner_generation;
-		places->threads = 0;
-		memset(places->asleep, 0, sizeof(places->asleep));
-	}
-	__atomic_fetch_add(&places->threads, 1, __ATOMIC_SEQ_CST);
-	if (places->open && !__atomic_load_n(&places->closing, __ATOMIC_SEQ_CST))
+	__u64 inside = semshare_load(&places->inside);
+
+	while (!semshare_try_cmpxchg(&places->inside, &inside, inside_by(inside, 1)))
+		;
+	if (places->open && !places->closing)
 		return true;
 	places_leave(places);
 	return false;
@@ -96,10 +101,19 @@ bool places_enter(struct places *places)
 /* Of who forked on the way, in a signal's handler, the child was not counted. */
 void places_leave(struct places *places)
 {
-	if (places->generation == owner_generation &&
-	    !__atomic_sub_fetch(&places->threads, 1, __ATOMIC_SEQ_CST) &&
-	    __atomic_load_n(&places->closing, __ATOMIC_SEQ_CST))
+	__u64 inside = semshare_load(&places->inside);
+
+	do {
+		if (inside >> 32 != owner_generation || !(__u32)inside)
+			return;
+	} while (!semshare_try_cmpxchg(&places->inside, &inside, inside_by(inside, -1)));
+	if ((__u32)inside == 1 && places->closing)
 		let_go(places);
+}
+
+static bool is_asleep(struct places *places, unsigned int place)
+{
+	return __atomic_load_n(&places->asleep[place / 64], __ATOMIC_SEQ_CST) >> place % 64 & 1;
 }
 
 void places_close(struct places *places)
@@ -108,11 +122,13 @@ void places_close(struct places *places)
 
 	if (!places_enter(places))
 		return;
-	__atomic_store_n(&places->closing, true, __ATOMIC_SEQ_CST);
+	places->closing = true;
 	places->open = false;
+	/* Who comes from here on sees it; who came before is counted. */
+	semshare_full_barrier();
 	/* Whose semaphore it raises in vain, because they are awake already, take that for nothing. */
 	for (place = 0; place < SEMSHARE_PLACES; place++)
-		if (__atomic_load_n(&places->asleep[place / 64], __ATOMIC_SEQ_CST) >> place % 64 & 1)
+		if (is_asleep(places, place))
 			change(&places->port, place, SEMSHARE_PLACE_WAKE);
 	places_leave(places);
 }
@@ -137,6 +153,8 @@ static int sleep_once(struct places *places, unsigned int place, int64_t deadlin
 		return ECANCELED;
 	if (look(places, sleeper))
 		return 0;
+	if (!is_asleep(places, place))
+		return ETIMEDOUT;
 	if (deadline != NEVER) {
 		left = deadline - clock_now();
 		if (left <= 0)
@@ -151,11 +169,13 @@ static int sleep_once(struct places *places, unsigned int place, int64_t deadlin
 
 /*
  * Sleep in a place of this thread's until look() is not 0.  Returns 0; ETIMEDOUT; ECANCELED: the object is closed; an
- * errno of semtimedop(); or -1: a signal's handler has raised an exception.
+ * errno of semtimedop(); -1: a signal's handler has raised an exception; ECHILD: one has forked.  To who finds that
+ * owner_generation is another then, neither the place nor what it held is its own.
  */
 int places_sleep(struct places *places, unsigned int place, int64_t deadline, places_look_t look, const void *sleeper)
 {
 	__u64 bit = (__u64)1 << place % 64;
+	unsigned int generation = owner_generation;
 	int error;
 
 	__atomic_fetch_or(&places->asleep[place / 64], bit, __ATOMIC_SEQ_CST);
@@ -165,9 +185,21 @@ int places_sleep(struct places *places, unsigned int place, int64_t deadline, pl
 		Py_END_ALLOW_THREADS
 		if ((error == EINTR || error == EAGAIN) && PyErr_CheckSignals())
 			error = -1;
+		/* A handler has forked, and this is the child: the place is its parent's. */
+		if (generation != owner_generation)
+			return error == -1 ? -1 : ECHILD;
 	} while (error == EINTR || error == EAGAIN);
 	__atomic_fetch_and(&places->asleep[place / 64], ~bit, __ATOMIC_SEQ_CST);
 	return error;
+}
+
+/* Who sleeps in that place of another's, in its stead, is to end that: as if the time was over.  The lock is held, or not. */
+void places_rouse(struct places *places, unsigned int place)
+{
+	__u64 bit = (__u64)1 << place % 64;
+
+	if (__atomic_fetch_and(&places->asleep[place / 64], ~bit, __ATOMIC_SEQ_CST) & bit)
+		change(&places->port, place, SEMSHARE_PLACE_WAKE);
 }
 
 /* Until when to wait, as threading.Condition.wait() has it: None is without limit, less than 0 is not at all. */

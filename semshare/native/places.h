@@ -17,8 +17,7 @@ struct places {
 	struct semshare_places_port port;	/* first: what it calls gets at the rest by it */
 	int semid;
 	Py_buffer memory;		/* keeps them mapped */
-	int threads;			/* that are inside, atomic */
-	unsigned int generation;	/* owner_generation when they came */
+	__u64 inside;			/* owner_generation, and how many threads of that are, atomic */
 	bool open;
 	volatile bool closing;
 	__u64 asleep[(SEMSHARE_PLACES + 63) / 64];	/* where threads of this object sleep, atomic */
@@ -33,6 +32,7 @@ void places_leave(struct places *places);
 void places_close(struct places *places);
 void places_free(struct places *places);
 int places_sleep(struct places *places, unsigned int place, int64_t deadline, places_look_t look, const void *sleeper);
+void places_rouse(struct places *places, unsigned int place);
 int places_deadline(PyObject *timeout, int64_t *deadline);
 
 #endif /* SEMSHARE_NATIVE_PLACES_H */

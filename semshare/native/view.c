@@ -75,28 +75,6 @@ static void OpenRecord_releasebuffer(OpenRecord *self, Py_buffer *Py_UNUSED(view
 	unmap_if_unused(self);
 }
 
-static PyObject *OpenRecord_enter(OpenRecord *self, PyObject *Py_UNUSED(ignored))
-{
-	if (self->state != RECORD_NEW) {
-		PyErr_SetString(PyExc_RuntimeError, "a record is entered once; ask the ring for another");
-		return NULL;
-	}
-	self->state = RECORD_ENTERING;
-	if (ring_open_record(self)) {
-		self->state = RECORD_OVER;
-		unmap_if_unused(self);
-		return NULL;
-	}
-	self->view = PyMemoryView_FromObject((PyObject *)self);
-	if (!self->view) {
-		(void)ring_end_record(self, false);
-		unmap_if_unused(self);
-		return NULL;
-	}
-	Py_INCREF(self->view);
-	return self->view;
-}
-
 /* Release what __enter__ gave out, unless something refers to that: then it keeps the memory. */
 static void take_back(PyObject *view)
 {
@@ -109,6 +87,41 @@ static void take_back(PyObject *view)
 		PyErr_Clear();
 	Py_XDECREF(released);
 	Py_DECREF(view);
+}
+
+static PyObject *OpenRecord_enter(OpenRecord *self, PyObject *Py_UNUSED(ignored))
+{
+	PyObject *view, *type, *value, *traceback;
+
+	if (self->state != RECORD_NEW) {
+		PyErr_SetString(PyExc_RuntimeError, "a record is entered once; ask the ring for another");
+		return NULL;
+	}
+	self->state = RECORD_ENTERING;
+	if (ring_open_record(self)) {
+		self->state = RECORD_OVER;
+		unmap_if_unused(self);
+		return NULL;
+	}
+	view = PyMemoryView_FromObject((PyObject *)self);
+	/* Another thread may have closed the ring meanwhile. */
+	if (!view || self->state != RECORD_OPEN) {
+		if (view)
+			take_back(view);
+		else if (self->state != RECORD_OPEN)
+			PyErr_Clear();
+		PyErr_Fetch(&type, &value, &traceback);
+		(void)ring_end_record(self, false);
+		if (type) {
+			PyErr_Clear();
+			PyErr_Restore(type, value, traceback);
+		}
+		unmap_if_unused(self);
+		return NULL;
+	}
+	Py_INCREF(view);
+	self->view = view;
+	return view;
 }
 
 /* 0, or -1 with an exception set. */

@@ -29,7 +29,7 @@ from semshare import (
     Semaphore,
     SemaphoreSet,
 )
-from semshare.cli import main, relations
+from semshare.cli import doctor, main, relations
 
 LOCK, RLOCK, POOL, RWLOCK = (
     lib.SEMSHARE_SET_LOCK,
@@ -546,6 +546,19 @@ subprocess.run([sys.executable, "-m", "semshare.cli", "doctor", "--json"])
     found = {each["what"]: each for each in json.loads(ended.stdout)["findings"]}
     assert found[what]["verdict"] == "note" and number in found[what]["advice"]
     assert "3 of 3" in found[what]["found"]
+
+
+@pytest.mark.parametrize(
+    "removes, uid, verdict", [(True, 1000, "note"), (True, 0, "yes"), (True, 999, "yes"), (False, 1000, "yes")]
+)
+def test_doctor_tells_users_whose_sets_vanish_when_they_log_out(monkeypatch, removes, uid, verdict):
+    isdir = os.path.isdir
+    monkeypatch.setattr(os.path, "isdir", lambda path: path == "/run/systemd/system" or isdir(path))
+    monkeypatch.setattr(os, "getuid", lambda: uid)
+    monkeypatch.setattr(doctor, "_removes_ipc", lambda: removes)
+    (found,) = [each for each in told("doctor")["findings"] if "RemoveIPC" in each["what"]]
+    assert found["verdict"] == verdict
+    assert ("enable-linger" in found["advice"]) == (verdict == "note")
 
 
 # ------------------------------------------------------------------------------------------------------------- unlock

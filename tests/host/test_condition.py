@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import mmap
 import os
 import pickle
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from typing import Callable
 
 import pytest
 from effort import scaled
@@ -38,6 +40,9 @@ from semshare import (
 
 LONG = 60.0
 """A time that is not over in any test that passes."""
+
+unshare = ctypes.CDLL(None, use_errno=True).unshare
+CLONE_NEWIPC, CLONE_NEWPID = 0x08000000, 0x20000000
 
 
 @pytest.fixture
@@ -409,6 +414,70 @@ def test_each_of_many_items_is_taken_by_one(condition, shared):
     assert values(condition) == [1] + [0] * places.MOST
 
 
+def in_new_namespace(kind: int, function: Callable[[], object]) -> int:
+    """What became of a child in a namespace of its own: its exit code."""
+
+    def enter() -> None:
+        assert unshare(kind) == 0, os.strerror(ctypes.get_errno())
+        sys.exit(Child(function).wait())
+
+    if os.getuid():
+        pytest.skip("needs root to make a namespace")
+    return Child(enter).wait()
+
+
+def test_a_waiter_of_another_pid_namespace_is_not_taken_for_dead(condition):
+    """Its pid means nothing there, or somebody else."""
+
+    def notify():
+        assert os.getpid() == 1
+        assert condition.waiters() == 2
+        with condition:
+            condition.notify()
+        assert condition.waiters() == 1
+
+    waiters = [Waiter(condition), Waiter(condition)]
+    assert in_new_namespace(CLONE_NEWPID, notify) == 0
+    assert waiters[0].end() is True and condition.waiters() == 1
+    with condition:
+        condition.notify()
+    assert waiters[1].end() is True
+
+
+def test_who_is_killed_in_another_pid_namespace_is_dead(condition):
+    def wait():
+        condition.acquire()
+        signal.setitimer(signal.ITIMER_REAL, 0.01)  # whose signal kills
+        condition.wait()
+
+    def run():
+        child = Child(wait)
+        assert os.getpid() == 1 and child.wait() == -signal.SIGALRM
+
+    assert in_new_namespace(CLONE_NEWPID, run) == 0
+    waiter = Waiter(condition)
+    with condition:
+        condition.notify()
+    assert waiter.end() is True
+
+
+def test_more_are_woken_than_one_call_can(name):
+    """Where SEMOPM is low: they are woken one by one."""
+
+    def run():
+        with open("/proc/sys/kernel/sem", "w") as limits:
+            limits.write("250 32000 10 128")
+        condition = Condition(name)
+        with condition:
+            taken = [condition._enter() for _ in range(30)]
+            condition.notify_all()
+            assert values(condition)[1:31] == [3] * 30
+            for place in taken:
+                assert condition._leave(place, False) is True
+
+    assert in_new_namespace(CLONE_NEWIPC, run) == 0
+
+
 def test_a_forked_child_is_not_a_waiter(condition):
     def child():
         assert condition.waiters() == 1
@@ -419,6 +488,17 @@ def test_a_forked_child_is_not_a_waiter(condition):
     waiter = Waiter(condition)
     assert Child(child).wait() == 0
     assert waiter.end() is True
+
+
+def states_of_children(pid: int) -> list[str]:
+    """Of the children of a process, what they do: a letter, as in proc(5)."""
+    with open(f"/proc/{pid}/task/{pid}/children") as children:
+        pids = children.read().split()
+    states = []
+    for each in pids:
+        with open(f"/proc/{each}/stat") as stat:
+            states.append(stat.read().rpartition(")")[2].split()[0])
+    return states
 
 
 def test_a_fork_in_the_midst_of_a_wait(condition):
@@ -442,10 +522,10 @@ def test_a_fork_in_the_midst_of_a_wait(condition):
         sys.exit(10 if woken else 20)
 
     child = Child(wait)
-    waiting(condition)
     asleep(condition)
     child.signal(signal.SIGUSR1)
-    time.sleep(0.1)
+    # Its child ends at once, and not when the wait does.
+    wait_until(lambda: any(state == "Z" for state in states_of_children(child.pid)), "the end of its child")
     assert condition.waiters() == 1
     with condition:
         condition.notify()
@@ -518,10 +598,8 @@ def test_a_notification_goes_on_from_who_was_killed_with_it(condition, noticed):
             waits_for_lock(condition)
         victim.kill()
     assert waiters[0].end() is True
-    assert condition.waiters() == 1
-    # And not once more.
-    time.sleep(0.6)
-    assert condition.waiters() == 1
+    # And to nobody else: what is left is one who lives.
+    assert condition.waiters() == 1 and sum(values(condition)) == 1 + 1
     with condition:
         condition.notify_all()
     assert waiters[1].end() is True
@@ -534,10 +612,13 @@ def test_it_does_not_go_on_to_who_came_later(condition):
     victim.signal(signal.SIGSTOP)
     with condition:
         condition.notify()
-    later = Waiter(condition, timeout=1.0)
-    waiting(condition)
+    with condition:
+        later = condition._enter()
     victim.kill()
-    assert later.end() is False
+    with condition:
+        assert condition._woken(later) is False  # which settles what the dead have left
+        assert condition._leave(later, False) is False
+    assert values(condition) == [1] + [0] * places.MOST
 
 
 def test_a_zombie_is_dead(condition):

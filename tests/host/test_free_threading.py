@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Threads that use, and close, one object at the same time: what Python does without a GIL, and what it does with one."""
+"""Threads that use, and close, one object at the same time: what Python does without a GIL, and with one."""
 
 from __future__ import annotations
 
+import functools
 import gc
 import sys
 import threading
@@ -14,7 +15,6 @@ import pytest
 from effort import scaled
 from lock_factories import LOCKS, Can
 from processes import LIMIT
-
 
 from semshare import (
     Area,
@@ -148,7 +148,8 @@ def test_objects_come_and_go_while_others_are_used(kind, lock, name):
         del mine
 
     lock.on_owner_died = lambda taken, died: taken.mark_consistent()
-    together(use_often(use), use_often(forget), use_often(use), lambda: repeat(lambda: lock.acquire() and lock.release()))
+    again = functools.partial(repeat, lambda: lock.acquire() and lock.release())
+    together(use_often(use), use_often(forget), use_often(use), again)
     gc.collect()
     with lock:
         lock.mark_consistent() if Can.OWN in kind.can else None

@@ -16,7 +16,7 @@ from effort import scaled
 from processes import LIMIT, Child, Gate, wait_until
 from semshare._abi import ffi, lib
 
-from semshare import LockPool, OwnerDied, SemaphoreSet, WrongKind, key_of, segment
+from semshare import LockPool, OwnerDied, Removed, SemaphoreSet, WrongKind, key_of, segment
 
 
 @pytest.fixture
@@ -243,22 +243,19 @@ def test_fifty_processes_make_one_pool_at_once(name):
 
 
 def half_made(name, step):
-    """What a creator leaves behind that is killed after a step."""
+    """What a maker leaves behind that is killed after a step."""
     key = key_of(name)
-    semid = lib.semget(key, 3, lib.IPC_CREAT | lib.IPC_EXCL | 0o600)
-    assert semid >= 0
     shmid = lib.shmget(key, lib.SEMSHARE_LOCK_SEGMENT_SIZE, lib.IPC_CREAT | lib.IPC_EXCL | 0o600)
-    companion = segment.attach(shmid)
-    if step == "segment":
-        return
-    companion.fill(key, semid, 3, name, lib.SEMSHARE_SET_POOL)
+    semid = lib.semget(key, 3, lib.IPC_CREAT | lib.IPC_EXCL | 0o600)
+    assert shmid >= 0 and semid >= 0
+    segment.attach(shmid).fill(key, semid, 3, name, lib.SEMSHARE_SET_POOL)
     if step == "filled":
         return
     assert lib.semctl(semid, 0, lib.SETALL, ffi.new("unsigned short[]", [0, 1, 1])) == 0
 
 
-@pytest.mark.parametrize("step", ["segment", "filled", "values"])
-def test_a_pool_whose_creator_was_killed_in_between_is_made_anew(name, step):
+@pytest.mark.parametrize("step", ["filled", "values"])
+def test_a_pool_whose_maker_was_killed_in_between_is_made_anew(name, step):
     assert Child(half_made, name, step).wait() == 0
     start = Gate()
 
@@ -278,7 +275,7 @@ def test_a_pool_whose_creator_was_killed_in_between_is_made_anew(name, step):
     start.close()
 
 
-def test_who_opens_a_pool_that_is_being_made_waits_for_its_creator(name):
+def test_who_opens_a_pool_that_is_being_made_waits_for_its_maker(name):
     """Also where its values are there already: another kind must not take it for a plain program's set."""
     from semshare import Lock
 
@@ -316,7 +313,7 @@ def test_who_opens_a_pool_that_is_being_made_waits_for_its_creator(name):
     gate.close(), go_on.close()
 
 
-def test_creators_killed_at_any_moment_leave_a_pool_that_can_be_made(name):
+def test_makers_killed_at_any_moment_leave_a_pool_that_can_be_made(name):
     def make():
         while True:
             LockPool(name, 600).unlink()
@@ -330,3 +327,29 @@ def test_creators_killed_at_any_moment_leave_a_pool_that_can_be_made(name):
         with pool[0], pool[599]:
             assert pool.taken() == 2
         pool.unlink()
+
+
+def test_who_makes_uses_and_removes_it_at_once_always_finds_a_whole_one(name):
+    """Several do that without end, and are killed at random moments: nobody ever finds one that is half there."""
+
+    def work():
+        while True:
+            pool = LockPool(name, 3)
+            with contextlib.suppress(Removed), pool[0], pool[2]:
+                pass
+            if random.random() < 0.5:
+                pool.unlink()
+            pool.close()
+
+    children: list[Child] = []
+    for _ in range(scaled(60)):
+        while len(children) < 4:
+            children.append(Child(work))
+        time.sleep(random.uniform(0, 0.02))
+        victim = children.pop(random.randrange(4))
+        ended = victim.poll()
+        victim.kill()
+        assert not ended, "it found something wrong"
+    for child in children:
+        child.kill()
+    LockPool(name, 3).unlink()

@@ -18,7 +18,18 @@ import pytest
 from processes import Child, Gate, wait_until
 from semshare._abi import ffi, lib
 
-from semshare import HolderDead, Lock, NameCollision, OwnerDied, SemaphoreSet, key_of
+from semshare import (
+    HolderDead,
+    Lock,
+    NameCollision,
+    NotFound,
+    OwnerDied,
+    SemaphoreSet,
+    Timeout,
+    key_of,
+    named_set,
+    segment,
+)
 from semshare.segment import Segment, attach
 
 
@@ -443,25 +454,28 @@ def test_fifty_processes_make_one_lock_at_once(name):
 
 
 def half_made(name: str, step: str) -> None:
-    """What a creator leaves behind that is killed after a step."""
+    """What a maker leaves behind that is killed after a step."""
     key = key_of(name)
-    assert lib.semget(key, 1, lib.IPC_CREAT | lib.IPC_EXCL | 0o600) >= 0
-    semid = lib.semget(key, 0, 0)
-    if step == "set":
-        return
     shmid = lib.shmget(key, lib.SEMSHARE_LOCK_SEGMENT_SIZE, lib.IPC_CREAT | lib.IPC_EXCL | 0o600)
     assert shmid >= 0
     if step == "segment":
+        return
+    semid = lib.semget(key, 1, lib.IPC_CREAT | lib.IPC_EXCL | 0o600)
+    assert semid >= 0
+    if step == "set":
         return
     companion = attach(shmid)
     assert isinstance(companion, Segment)
     companion.fill(key, semid, 1, name)
 
 
-@pytest.mark.parametrize("step", ["set", "segment", "filled"])
+@pytest.mark.parametrize("step", ["segment", "set", "filled"])
 @pytest.mark.parametrize("openers", [1, 8])
-def test_a_lock_whose_creator_was_killed_in_between_is_made_anew(name, step, openers):
+def test_a_lock_whose_maker_was_killed_in_between_is_made_anew(name, step, openers):
     assert Child(half_made, name, step).wait() == 0
+    if step != "segment":
+        with pytest.raises(NotFound, match="maker died"):
+            Lock.attach(name)
     start = Gate()
 
     def open_and_use():
@@ -481,7 +495,43 @@ def test_a_lock_whose_creator_was_killed_in_between_is_made_anew(name, step, ope
     start.close()
 
 
-def test_creators_killed_at_any_moment_leave_a_lock_that_can_be_made(name):
+def test_a_set_that_nobody_knows_the_maker_of_is_made_anew_after_a_while(name, monkeypatch):
+    monkeypatch.setattr(named_set, "UNKNOWN_LIMIT", 0.05)
+    abandoned = SemaphoreSet(key_of(name), count=1, create=True)
+    with Lock(name) as lock:
+        assert lock.semid != abandoned.semid
+    lock.unlink()
+
+
+def test_who_makes_it_and_lives_is_waited_for(name, monkeypatch):
+    monkeypatch.setattr(named_set, "MAKER_LIMIT", 0.2)
+    monkeypatch.setattr(segment, "FILL_LIMIT", 0.2)
+    gate, go_on = Gate(), Gate()
+
+    def make():
+        for step in ("set", "filled"):
+            half_made(name, step)
+            gate.open()
+            go_on.pass_through()
+            SemaphoreSet(key_of(name)).remove()
+            Segment.remove(attach(lib.shmget(key_of(name), 0, 0)))
+        gate.open()
+        go_on.pass_through()
+
+    maker = Child(make)
+    for _ in range(2):
+        gate.pass_through()
+        with pytest.raises(Timeout, match=f"kill -CONT {maker.pid}"):
+            Lock(name)
+        go_on.open()
+    gate.pass_through()
+    go_on.open()
+    assert maker.wait() == 0
+    Lock(name).unlink()
+    gate.close(), go_on.close()
+
+
+def test_makers_killed_at_any_moment_leave_a_lock_that_can_be_made(name):
     def make():
         while True:
             Lock(name).unlink()

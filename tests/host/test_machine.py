@@ -330,6 +330,42 @@ def test_end(broken):
     assert reasons("fine") == ["[    7.1] BUG: KASAN: slab-use-after-free in here"]
 
 
+JUNIT = "<testsuites><testsuite tests='9' errors='0' failures='{failed}' skipped='0'>{cases}</testsuite></testsuites>"
+FAILED = "<testcase classname='tests.vm.test_this' name='test_{n}'><failure message='late by {n}'/></testcase>"
+
+
+@pytest.mark.parametrize(
+    "failed, answers, complains, tried, wanted",
+    [
+        (1, [0, 0], False, 2, "ok, 1 unsteady"),
+        (2, [0] * 4, False, 4, "ok, 2 unsteady"),
+        (1, [0, 1], False, 2, "FAILED (1)"),
+        (2, [0, 0, 2], False, 3, "FAILED (1)"),
+        (3, [], False, 0, "FAILED (1)"),
+        (1, [], True, 0, "FAILED (1)"),
+    ],
+)
+def test_only_a_few_failed_tests_of_which_the_kernel_says_nothing_are_tried_again(
+    a_run, monkeypatch, failed, answers, complains, tried, wanted
+):
+    cases = "".join(FAILED.format(n=n) for n in range(failed))
+    (a_run.dir / "junit.xml").write_text(JUNIT.format(failed=failed, cases=cases))
+    if complains:
+        (a_run.dir / "machine/console").write_text("[    7.1] BUG: KASAN: slab-use-after-free in here\n")
+    again = []
+
+    def one_test(_log, what, place):
+        again.append((what, place))
+        return answers[len(again) - 1]
+
+    monkeypatch.setattr(a_run, "_test", one_test)
+    a_run.status = 1
+    a_run.retry()
+    assert len(again) == len({place for _, place in again}) == tried and a_run.word() == wanted
+    unsteady = [f"tests/vm/test_this.py::test_{n}: late by {n}" for n in range(failed)]
+    assert a_run.status or a_run.unsteady == unsteady
+
+
 def test_of_a_run_that_fails_and_leaves_no_results_the_end_of_the_log_is_told(a_run):
     assert a_run.reasons() == ["and so on"] * 11 + ["the end"]
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import platform
@@ -19,7 +20,19 @@ from effort import scaled
 from processes import Child, Gate, wait_until
 from semshare._abi import lib
 
-from semshare import IPC_PRIVATE, SEM_UNDO, Lock, LockPool, Operation, RLock, RWLock, SemaphoreSet, deadlocks, waits
+from semshare import (
+    IPC_PRIVATE,
+    SEM_UNDO,
+    Lock,
+    LockPool,
+    Operation,
+    RLock,
+    RWLock,
+    SemaphoreSet,
+    aio,
+    deadlocks,
+    waits,
+)
 from semshare.cli import relations
 from semshare.deadlocks import Hold, Semaphore
 from semshare.waits import Thread
@@ -507,6 +520,36 @@ def test_plain_programs_that_take_their_own_semaphores_crosswise_are_perhaps_one
         each.remove()
 
 
+def test_tasks_that_take_locks_crosswise_are_perhaps_one(names, children):
+    """A task has no thread of its own, and others of its process may wait."""
+    locks = [Lock(names()) for _ in range(2)]
+    ready, go = Gate(), Gate()
+
+    def run(mine, other):
+        async def take():
+            async with aio.Lock(locks[mine].name):
+                ready.open()
+                go.pass_through()
+                async with aio.Lock(locks[other].name):
+                    pass
+
+        asyncio.run(take())
+
+    children += [Child(run, 0, 1), Child(run, 1, 0)]
+    ready.pass_through(), ready.pass_through()
+    go.open(2)
+    cycle = cycle_of(*children)
+    assert {(step.thread.pid, step.semaphore.semid, step.certain) for step in cycle} == {
+        (children[0].pid, locks[1].semid, False),
+        (children[1].pid, locks[0].semid, False),
+    }
+    assert [lock.owner().tid for lock in locks] == [0, 0]
+    for child in children:
+        child.kill()
+    for lock in locks:
+        lock.unlink()
+
+
 def test_who_waits_for_an_event_that_he_took_last_is_none(semaphores, children):
     def consume():
         while True:
@@ -606,6 +649,40 @@ def test_a_hold_that_changed_hands_between_the_looks_is_in_no_deadlock(names, ch
         child.kill()
     for lock in locks:
         lock.unlink()
+
+
+def test_a_set_that_is_removed_between_the_looks_is_no_trouble(children, monkeypatch):
+    made = SemaphoreSet(IPC_PRIVATE, count=1, create=True)
+
+    def wait():
+        with contextlib.suppress(OSError):
+            made.operate([(0, -1)])
+
+    children.append(Child(wait))
+    waiting(made)
+    waits_of(children[0].pid)
+    look = relations._look
+    looks = []
+
+    def look_and_remove():
+        looks.append(look())
+        if len(looks) == 2:
+            assert made.semid in looks[0].sets and made.semid in looks[1].sets
+            made.remove()
+        return looks[-1]
+
+    monkeypatch.setattr(relations, "_look", look_and_remove)
+    found = relations.take(3, 0.01)
+    assert made.semid not in found.sets
+    assert not [each for each in found.waits.values() if each.wait.semid == made.semid]
+    assert not [semaphore for semaphore in found.unknown if semaphore.semid == made.semid]
+
+
+@pytest.mark.parametrize(
+    "counts, most", [([1, 0, 1, 1], 1), ([0, 0, 0, 1], 0), ([2, 2, 0], 2), ([0, 1, 1, 2, 0, 2], 1)]
+)
+def test_who_waits_in_slices_is_counted_though_some_looks_miss_it(counts, most):
+    assert relations._in_half(counts) == most
 
 
 def test_a_look_does_not_take_long():

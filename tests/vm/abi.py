@@ -530,10 +530,14 @@ class Child:
             text += part.decode()
         return text
 
-    def wait(self):
+    def ended(self):
+        """In the parent: wait for its end. Its exit code, or minus the signal that ended it."""
         pid, self.pid = self.pid, None
         os.close(self._told)
-        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+    def wait(self):
+        status = self.ended()
         assert status == 0, f"the child ended with {status}"
 
     def kill(self):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from exec_programs import EFFORT, LIMIT, compiled, run
+from pace import SLOW
 
 from semshare import AbiMismatch, route
 
@@ -44,6 +45,7 @@ def semshare(*words: str, **more) -> subprocess.CompletedProcess:
 # ----------------------------------------------------------------------------------------- what programs can do at all
 
 
+@pytest.mark.skipif(SLOW, reason="the sanitizer takes minutes there, and nothing of it is the kernel's")
 def test_a_program_under_thread_sanitizer_is_routed(programs):
     ran = run([str(programs / "program-tsan"), "all_commands", "blocked"])
     assert ran.status == 0, ran.errors

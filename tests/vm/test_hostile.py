@@ -80,7 +80,7 @@ WRITTEN = ("words left wrong", "words put right", "spans moved", "semaphores set
 BREAKS = ("control", "everything")
 
 # All at once finds what the parts find, and takes longer to get to it.
-WHAT = [*AREAS, "semaphores"] if EFFORT >= 0.1 else ["everything"]
+WHAT = [*AREAS, "semaphores"] if EFFORT >= 0.25 else ["everything"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -313,7 +313,7 @@ def play_channel(name, role, seconds):
             time.sleep(0.002)
 
 
-@pytest.mark.parametrize("what", ["control", "queues", "everything"] if EFFORT >= 0.1 else ["everything"])
+@pytest.mark.parametrize("what", ["control", "queues", "everything"] if EFFORT >= 0.25 else ["everything"])
 @pytest.mark.parametrize("role", [ASKS, ANSWERS], ids=["asks", "answers"])
 def test_scribblers_hurt_only_their_own_channel(scribbler, neighbour, names, role, what):
     seed = random.SystemRandom().randrange(1 << 32)

@@ -384,9 +384,12 @@ def test_the_oldest_is_overwritten_and_what_is_taken_is_whole(variant, producer)
         child = Child(produce, ring.name)
         # Two that keep step, on an emulated processor, might never meet where it is full.
         full = time.monotonic() + SLACK
-        while not ring.python.state().drops["overwritten"]:
-            assert time.monotonic() < full
+        # Of pages it is the consumer who counts, as it finds them written again.
+        while variant.name != "paged" and not ring.python.state().drops["overwritten"]:
+            if time.monotonic() > full:
+                stop[0] = 1
             time.sleep(0.001)
+            assert not stop[0], "nothing is overwritten"
         following = taken = 0
         found: list[semshare.Record] = []
         ends = time.monotonic() + scaled(5, least=1)

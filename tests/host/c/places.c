@@ -279,6 +279,31 @@ static void a_place_taken_over_lets_its_notification_go_on(void)
 	nothing_is_left();
 }
 
+/* Lives when it is looked at the first time, and dies then. */
+static int dies_when_seen(struct semshare_places_port *where, unsigned int place)
+{
+	int seen = value(where, place);
+
+	if (!place && seen & SEMSHARE_PLACE_LIVES)
+		die(0);
+	return seen;
+}
+
+static void one_who_dies_just_then_is_left_for_the_next(void)
+{
+	struct semshare_places_port looks = { &places, dies_when_seen, change, wake };
+	struct semshare_owner owner = somebody();
+	int i;
+
+	for (i = 0; i < SEMSHARE_PLACES; i++)
+		CHECK(enter() == i);
+	CHECK(semshare_condition_tell(&port, 1) == 1);
+	CHECK(semshare_condition_enter(&looks, &owner) == -ENOSPC);
+	CHECK(semshare_condition_orphans(&port));
+	CHECK(enter() == 0);
+	CHECK(semshare_condition_woken(&places, 1));
+}
+
 static void one_whose_time_is_over_was_notified_or_not(void)
 {
 	int a = enter(), b = enter();
@@ -554,9 +579,25 @@ static void who_opened_was_killed(void)
 	CHECK(semshare_barrier_leave(&port, &a) == 0);
 	CHECK(arrive(3, &c) == 0 && c.place == a.place && arrive(3, &d) == 0);
 	CHECK(outcome(&b) == 0 && outcome(&c) == -EAGAIN);
-	places.failed |= 1 << 1;
+	places.failed = 1 << 1;
 	places.generation++;
 	CHECK(outcome(&b) == 0 && outcome(&c) == -EPIPE && outcome(&d) == -EPIPE);
+}
+
+/* What an older generation has left there says nothing. */
+static void each_generation_says_how_it_ended(void)
+{
+	struct semshare_barrier_arrival a;
+
+	places.generation = 64 + 5;
+	places.failed = ~(__u64)0;
+	CHECK(arrive(2, &a) == 0);
+	CHECK(semshare_barrier_let_pass(&port) == 0);
+	CHECK(places.failed == ~((__u64)1 << 5));
+	CHECK(arrive(2, &a) == 0);
+	places.failed = 0;
+	CHECK(semshare_barrier_renew(&port) == 0);
+	CHECK(places.failed == 1 << 6);
 }
 
 /* The last is killed before it opens: the others wait for another. */
@@ -631,9 +672,10 @@ static int give_back(struct semshare_places_port *where, unsigned int place)
 	int i;
 
 	(void)where;
+	(void)place;
 	for (i = 0; i < SEMSHARE_PLACES; i++)
 		places.waiters[i].state = SEMSHARE_WAITER_WAITS;
-	return place % 2 ? SEMSHARE_PLACE_LIVES : 0;
+	return 0;
 }
 
 static void words_that_come_back(void)
@@ -643,7 +685,6 @@ static void words_that_come_back(void)
 
 	for (i = 0; i < SEMSHARE_PLACES; i++)
 		places.waiters[i].state = SEMSHARE_WAITER_WAITS;
-	CHECK(semshare_condition_first(&hostile, ~(__u64)0, &(unsigned int){ 3 }) <= SEMSHARE_PLACES);
 	semshare_condition_tell(&hostile, 1);
 	semshare_condition_settle(&hostile);
 }
@@ -660,6 +701,7 @@ static const struct test_case cases[] = {
 	TEST(it_goes_on_to_nobody_who_came_later),
 	TEST(notifications_of_two_moments),
 	TEST(a_place_taken_over_lets_its_notification_go_on),
+	TEST(one_who_dies_just_then_is_left_for_the_next),
 	TEST(one_whose_time_is_over_was_notified_or_not),
 	TEST(one_that_is_interrupted_lets_it_go_on),
 	TEST(who_goes_without_the_lock_is_as_dead),
@@ -678,6 +720,7 @@ static const struct test_case cases[] = {
 	TEST(one_whose_time_is_over_as_it_opens_passes),
 	TEST(a_reset_fails_those_who_wait_and_no_others),
 	TEST(who_opened_was_killed),
+	TEST(each_generation_says_how_it_ended),
 	TEST(the_last_was_killed),
 	TEST(words_that_make_no_sense),
 	TEST(words_that_come_back),

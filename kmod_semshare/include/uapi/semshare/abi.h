@@ -58,7 +58,7 @@ enum semshare_owner_kind {
  *	and that SEM_UNDO gave the semaphore back
  * @owner_kind: enum semshare_owner_kind
  * @owner_pid: thread group id of the owner, in its own pid namespace
- * @owner_tid: thread id of the owner
+ * @owner_tid: thread id of the owner, 0 if it belongs to a process and no thread of it
  * @owner_start: start time of the owner's process, clock ticks since boot
  *	(field 22 of /proc/PID/stat): tells a living owner from a reused pid
  * @deaths: owners found dead so far
@@ -68,11 +68,13 @@ enum semshare_owner_kind {
  * @dead_kind: while @suspect: who the last was that was found dead, ...
  * @dead_pid: ...
  * @dead_tid: ...
- * @reserved: zero
+ * @waiters: about how many threads of processes wait for it: by this they choose
+ *	whether to look for a moment at which it is free, or to queue up at once
  * @dead_start: ... as @owner_kind to @owner_start
  *
- * One cache line.  Every word is written only by the owner of the semaphore,
- * so no word needs to be atomic; a reader without the lock sees a hint.
+ * One cache line.  Every word but @waiters is written only by the owner of the
+ * semaphore, so no other word needs to be atomic; a reader without the lock sees
+ * a hint.
  * Words other than @epoch may be stale when a plain program holds the lock.
  * Of a SEMSHARE_SET_RWLOCK they are the writer's; a reader who finds its epoch
  * odd changes it by cmpxchg, as other readers may be inside.
@@ -90,7 +92,7 @@ struct semshare_lock_state {
 	__u32 dead_kind;
 	__u32 dead_pid;
 	__u32 dead_tid;
-	__u32 reserved;
+	__u32 waiters;
 	__u64 dead_start;
 };
 
@@ -117,9 +119,9 @@ enum semshare_set_kinds {
 	SEMSHARE_SET_SEMAPHORE	= 4,
 	/*
 	 * The same, and 32767 - @limit more: so the kernel itself refuses, with
-	 * ERANGE, what would be more than @limit.  One is taken by two operations
-	 * in one call: -(32767 - @limit + 1), which waits until there is one, and
-	 * +(32767 - @limit).
+	 * ERANGE, what would be more than @limit.  One is taken by three operations
+	 * in one call: -1, U; -(32767 - @limit), which waits until there was one; and
+	 * +(32767 - @limit).  Without U: SEM_UNDO remembers sums of at most 32767.
 	 */
 	SEMSHARE_SET_BOUNDED	= 5,
 	/* Semaphore 0: 0 the event has happened, 1 not yet; without U: it outlives who set it. */
