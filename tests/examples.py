@@ -103,6 +103,10 @@ MACHINE = [
         ("20",),
     ),
     Example(
+        "lock_module/transfer.py",
+        lines(THERE, "it moves money, too, and nothing is lost", "after a process was killed over it, nothing is lost"),
+    ),
+    Example(
         "parameters_module/steer_blink.py",
         lines(
             r"on_ms may be Limits\(minimum=1, maximum=10000\)",
