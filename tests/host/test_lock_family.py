@@ -350,7 +350,7 @@ def test_no_process_starves(made, words):
 
 
 def test_writers_do_not_starve_among_readers(name, words):
-    """There always is a reader inside, as each stays until the other is: unless that one has to let a writer go first."""
+    """There always is a reader inside, as each stays until the other is; but that one lets a writer go first."""
     lock = RWLock(name)
     writes = scaled(20, 5)
     entries = words[1:3]
