@@ -605,12 +605,21 @@ static PyObject *open_it(LockCore *self, PyObject *args)
 }
 SECTION_VARARGS(LockCore, open_it)
 
+/* _may_close(): raise what _close() would. */
+static PyObject *may_close(LockCore *self, PyObject *Py_UNUSED(ignored))
+{
+	if (self->open && held_here(self))
+		return misuse(self, PyExc_RuntimeError, "close: it is held by way of this object; release it first");
+	Py_RETURN_NONE;
+}
+SECTION_NOARGS(LockCore, may_close)
+
 static PyObject *close_it(LockCore *self, PyObject *Py_UNUSED(ignored))
 {
 	if (!self->open)
 		Py_RETURN_NONE;
 	if (held_here(self))
-		return misuse(self, PyExc_RuntimeError, "close: it is held by way of this object; release it first");
+		return may_close(self, NULL);
 	self->open = false;
 	holds_close(&self->holds);
 	/* Who waits still looks at the words: the last of them lets go of the memory. */
@@ -680,6 +689,7 @@ static PyMethodDef methods[] = {
 	{ "_release_save", METHOD(release_save_noargs), METH_NOARGS, NULL },
 	{ "_acquire_restore", METHOD(acquire_restore_o), METH_O, NULL },
 	{ "_open", METHOD(open_it_varargs), METH_VARARGS, NULL },
+	{ "_may_close", METHOD(may_close_noargs), METH_NOARGS, NULL },
 	{ "_close", METHOD(close_it_noargs), METH_NOARGS, NULL },
 	{ "_words", METHOD(words_noargs), METH_NOARGS, NULL },
 	{ "_counts", METHOD(counts_noargs), METH_NOARGS, NULL },
