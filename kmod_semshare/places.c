@@ -62,7 +62,7 @@ static int places_wake(struct semshare_places_port *port, const struct semshare_
  * @waiters: the places
  * @place: current's
  * @deadline: until when
- * @fruitless: how often it was woken for nothing
+ * @fruitless: of one wait: how often it has slept, or been woken, for nothing
  * @look: whether it is to end
  * @sleeper: for @look
  *
@@ -80,12 +80,14 @@ int semshare_waiters_sleep(struct semshare_waiters *waiters, unsigned int place,
 	for (;;) {
 		if (semshare_told_to_stop())
 			return -EINTR;
+		if (++*fruitless > FRUITLESS)
+			schedule_timeout_interruptible(1);
+		else
+			cond_resched();
 		if (look(&waiters->port, sleeper))
 			return 0;
 		if (ktime_compare(ktime_get(), deadline) >= 0)
 			return -ETIMEDOUT;
-		if (++*fruitless > FRUITLESS)
-			schedule_timeout_interruptible(1);
 		recheck = ktime_add_ns(ktime_get(), RECHECK_NS);
 		err = semshare_set_wait(waiters->set, &sleep, 1, min_t(s64, deadline, recheck));
 		if (err && err != -ETIMEDOUT)
@@ -93,7 +95,6 @@ int semshare_waiters_sleep(struct semshare_waiters *waiters, unsigned int place,
 		/* Nobody woke it, so that was not for nothing. */
 		if (err)
 			*fruitless = 0;
-		cond_resched();
 	}
 }
 

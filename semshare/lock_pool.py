@@ -200,7 +200,10 @@ class LockPool(Named):
         return sorted(self._place(number) for number in numbers)
 
     def _close(self) -> None:
+        # All or none: what is held cannot be closed.
+        for member in list(self._members.values()):
+            member._may_close()
         for number, member in list(self._members.items()):
-            member._close()  # which raises if it is held: the others stay
+            member._close()
             del self._members[number]
         self._closed = True

@@ -234,7 +234,9 @@ class RWLock(Named):
         return self._reader.statistics() + self._writer.statistics()
 
     def _close(self) -> None:
-        # Both or neither: what is held cannot be closed.
+        # Both or neither: what is held cannot be closed. That is asked first: who waits for the other side would be
+        # told that it was closed.
+        self._reader._may_close()
         self._writer._close()
         try:
             self._reader._close()

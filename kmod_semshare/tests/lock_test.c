@@ -85,14 +85,21 @@ struct turn {
 	long *wrong;
 };
 
-static int count_mutex(struct turn *turn)
+/* What somebody has left half done who died inside. */
+static void put_right(u64 *words)
 {
-	struct semshare_mutex *mutex = turn->test->of.mutex;
+	WRITE_ONCE(words[1], READ_ONCE(words[0]));
+}
+
+static int count_mutex(struct turn *turn, struct semshare_mutex *mutex)
+{
 	int err;
 
 	semshare_scoped_mutex(mutex, turn->timeout, turn->suspect, err, return err) {
-		if (turn->told)
+		if (turn->told) {
+			put_right(turn->words);
 			semshare_mutex_consistent(mutex);
+		}
 		add_one(turn->words, turn->number);
 		turn->call->done++;
 	}
@@ -105,8 +112,10 @@ static int count_multi(struct turn *turn)
 	int err;
 
 	semshare_scoped_multi(multi, turn->timeout, turn->suspect, err, return err) {
-		if (turn->told)
+		if (turn->told) {
+			put_right(turn->words);
 			semshare_multi_consistent(multi);
+		}
 		add_one(turn->words, turn->number);
 		turn->call->done++;
 	}
@@ -119,8 +128,10 @@ static int count_write(struct turn *turn)
 	int err;
 
 	semshare_scoped_write(rwlock, turn->timeout, turn->suspect, err, return err) {
-		if (turn->told)
+		if (turn->told) {
+			put_right(turn->words);
 			semshare_rwlock_consistent(rwlock);
+		}
 		add_one(turn->words, turn->number);
 		turn->call->done++;
 	}
@@ -131,7 +142,9 @@ static int count(struct turn *turn)
 {
 	switch (turn->test->object) {
 	case SEMSHARE_LOCK_TEST_MUTEX:
-		return count_mutex(turn);
+		return count_mutex(turn, turn->test->of.mutex);
+	case SEMSHARE_LOCK_TEST_CONDITION:
+		return count_mutex(turn, semshare_condition_mutex(turn->test->of.condition));
 	case SEMSHARE_LOCK_TEST_MULTI:
 		return count_multi(turn);
 	case SEMSHARE_LOCK_TEST_RWLOCK:
@@ -216,13 +229,13 @@ static int meet(struct turn *turn)
 
 	if (turn->test->object != SEMSHARE_LOCK_TEST_BARRIER)
 		return -EINVAL;
-	parties = semshare_barrier_parties(barrier);
+	parties = turn->call->value >> 32;
 	atomic64_inc(came);
 	index = semshare_barrier_wait(barrier, turn->timeout);
 	if (index < 0)
 		return index;
 	all = atomic64_read(came);
-	if (index >= parties || all < parties * (turn->number + 1) ||
+	if (index >= semshare_barrier_parties(barrier) || all < parties * (turn->number + 1) ||
 	    all >= parties * (turn->number + 2))
 		++*turn->wrong;
 	turn->call->done++;

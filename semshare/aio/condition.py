@@ -10,7 +10,7 @@ from collections.abc import Coroutine
 from typing import Any, Callable, TypeVar, final
 
 import semshare.condition
-from semshare.aio.form import Form, unbound
+from semshare.aio.form import Form, limit_of, unbound
 from semshare.aio.line import Line, Turn, close_behind
 from semshare.aio.lock import BaseLock, OwnLock
 from semshare.errors import OwnerDied
@@ -84,16 +84,18 @@ class Condition(Form):
             Removed: the set was removed; the lock may not be held then.
             ValueError: it is closed; then its own lock is not held.
         """
+        limit = limit_of(timeout)
+        deadline = None if limit is None else time.monotonic() + limit
         task = self._lock._holder("wait")
+        times = self._lock._times(task)
         place = self._sync._enter()
-        deadline = None if timeout is None else time.monotonic() + timeout
         process = os.getpid()
         first = False
         interrupted: BaseException | None = None
         while True:
-            times = self._lock._release_save(task)
             came = False
             try:
+                self._lock._give_back_all(task)
                 left = None if deadline is None else max(0.0, deadline - time.monotonic())
                 came = await self._line.wait(self._turn(place), left, first)
             except GeneratorExit:
@@ -102,7 +104,7 @@ class Condition(Form):
             except BaseException as error:
                 interrupted = error
             try:
-                interrupted = await self._lock._acquire_restore(task, times) or interrupted
+                interrupted = await self._lock._take_back(task, times) or interrupted
             except BaseException:
                 if not self._lock._is_of(task):
                     self._abandon(place, process)

@@ -66,9 +66,17 @@ static int look(struct places *places, const void *sleeper)
 /* By the last, with the lock.  0; -1: an exception, and the barrier is broken. */
 static int open_barrier(BarrierCore *self, PyObject *action)
 {
+	unsigned int generation = owner_generation;
 	PyObject *done = action == Py_None ? NULL : PyObject_CallObject(action, NULL);
 	int error;
 
+	/* It has forked, and this is the child: the lock is its parent's, and so is opening. */
+	if (generation != owner_generation) {
+		Py_XDECREF(done);
+		if (done)
+			core_misuse((PyObject *)self, PyExc_RuntimeError, "wait: this process was forked in it; wait anew");
+		return -1;
+	}
 	if (done || action == Py_None) {
 		Py_XDECREF(done);
 		error = semshare_barrier_let_pass(&self->places.port);

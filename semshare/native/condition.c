@@ -433,7 +433,7 @@ static PyMethodDef methods[] = {
 		    "Raises:\n    RuntimeError: this thread does not hold the lock.\n"
 		    "    LimitReached: 248 wait already.\n"
 		    "    Removed: the set was removed, or that of the lock: then it is not held.\n"
-		    "    OwnerDied: of a lock that was opened with on_owner_died=\"raise\": it is not held.\n") },
+		    "    OwnerDied: of a lock that was opened with on_owner_died=\"raise\": it is held.\n") },
 	{ "notify", (PyCFunction)(void (*)(void))ConditionCore_notify, METH_VARARGS | METH_KEYWORDS,
 	  PyDoc_STR("notify($self, /, n=1)\n--\n\n"
 		    "Wake those n who wait longest, or all if there are not so many.\n\n"

@@ -167,9 +167,9 @@ static void leave_as_found(GuardCore *self, bool dead)
 }
 
 /* See holds.h: nobody can release it any more, and what it guards may be half done. */
-static void abandon(struct holds *holds, struct hold *hold)
+static void abandon(struct holds *holds, uint32_t count)
 {
-	for (; hold->count; hold->count--)
+	while (count--)
 		leave_as_found((GuardCore *)holds->object, true);
 }
 
@@ -366,8 +366,9 @@ static int wait(GuardCore *self, int64_t deadline, bool standing)
 		}
 		Py_BEGIN_ALLOW_THREADS
 		error = wait_once(self, ops, deadline);
-		Py_END_ALLOW_THREADS
+		/* Here: a thread that comes back to an interpreter that ends may be ended there, with its stack. */
 		holds_waited(&waiting);
+		Py_END_ALLOW_THREADS
 		/* With it in hand no handler runs here: the interpreter does that later, when we have returned. */
 		if ((error == EINTR || error == EAGAIN) && PyErr_CheckSignals())
 			error = -1;
@@ -511,7 +512,10 @@ static int give_permits(GuardCore *self, unsigned short n)
 	if (!semop(self->semid, ops, count))
 		return 0;
 	error = errno;
-	permits_add(self->permits, own);
+	if (error == EIDRM || error == EINVAL)
+		permits_forget(self->permits);
+	else
+		permits_add(self->permits, own);
 	return error;
 }
 
@@ -540,9 +544,9 @@ static bool give(GuardCore *self)
 	if (!hold)
 		return false;
 	if (hold->count > 1) {
+		/* Even if that fails, as of a set that was removed: nothing else is to be done about it. */
+		hold->count--;
 		error = operate(self, &self->leave);
-		if (!error)
-			hold->count--;
 	} else {
 		/* Before the semaphores: behind that a thread of ours that waited may have them. */
 		hold_end(hold);
@@ -850,12 +854,30 @@ static PyObject *open_it(GuardCore *self, PyObject *args, PyObject *kwargs)
 }
 SECTION_KEYWORDS(GuardCore, open_it)
 
+/* Returns false, and an exception, if it is held by any thread of this process by way of this object. */
+static bool may_close(GuardCore *self)
+{
+	if (!self->open || !is_held_here(self))
+		return true;
+	misuse(self, PyExc_RuntimeError, "close: it is held by way of this object; release it first");
+	return false;
+}
+
+/* _may_close(): raise what _close() would. */
+static PyObject *ask_to_close(GuardCore *self, PyObject *Py_UNUSED(ignored))
+{
+	if (!may_close(self))
+		return NULL;
+	Py_RETURN_NONE;
+}
+SECTION_NOARGS(GuardCore, ask_to_close)
+
 static PyObject *close_it(GuardCore *self, PyObject *Py_UNUSED(ignored))
 {
 	if (!self->open)
 		Py_RETURN_NONE;
-	if (is_held_here(self))
-		return misuse(self, PyExc_RuntimeError, "close: it is held by way of this object; release it first");
+	if (!may_close(self))
+		return NULL;
 	self->open = false;
 	if (self->kind != GUARD_COUNTED)
 		holds_close(&self->holds);
@@ -929,6 +951,7 @@ static PyMethodDef methods[] = {
 	{ "_withdraw", METHOD(wait_no_more_noargs), METH_NOARGS, NULL },
 	{ "_hand_over", METHOD(hand_over_varargs), METH_VARARGS, NULL },
 	{ "_open", METHOD(open_it_keywords), METH_VARARGS | METH_KEYWORDS, NULL },
+	{ "_may_close", METHOD(ask_to_close_noargs), METH_NOARGS, NULL },
 	{ "_close", METHOD(close_it_noargs), METH_NOARGS, NULL },
 	{ "_words", METHOD(words_o), METH_O, NULL },
 	{ "_counts", METHOD(counts_noargs), METH_NOARGS, NULL },

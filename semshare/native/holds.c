@@ -84,6 +84,15 @@ void holds_close(struct holds *holds)
 	pthread_mutex_unlock(&mutex);
 }
 
+/* Behind what gives it back somebody else may have it by way of the same object: then this is of his hold. */
+static void abandon(struct holds *holds, struct hold *hold)
+{
+	const uint32_t count = hold->count;
+
+	semshare_store(&hold->thread, 0);
+	holds->abandon(holds, count);
+}
+
 /* The object ends: whoever has it by way of it cannot give it back any more. */
 void holds_abandon(struct holds *holds)
 {
@@ -93,10 +102,9 @@ void holds_abandon(struct holds *holds)
 	for (hold = &holds->first; hold; hold = hold->next) {
 		if (!hold_is_any(hold))
 			continue;
-		holds->abandon(holds, hold);
 		if (hold_is(hold, owner_thread.self.tid) && owner_thread.holds)
 			owner_thread.holds--;
-		semshare_store(&hold->thread, 0);
+		abandon(holds, hold);
 	}
 	unlist(holds);
 	pthread_mutex_unlock(&mutex);
@@ -114,10 +122,8 @@ void holds_of_ended_thread(void)
 	for (i = 0; i < BUCKETS; i++) {
 		for (place = places[i]; place; place = place->next) {
 			for (hold = &place->of->first; hold; hold = hold->next) {
-				if (!hold_is(hold, thread))
-					continue;
-				place->of->abandon(place->of, hold);
-				semshare_store(&hold->thread, 0);
+				if (hold_is(hold, thread))
+					abandon(place->of, hold);
 			}
 		}
 	}

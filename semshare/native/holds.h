@@ -41,8 +41,8 @@ struct holds {
 	PyObject *object;
 	struct holds_place *places;
 	size_t count;
-	/* Give it back as that of a dead owner, once for each hold->count.  Under the mutex: no Python, nothing waits. */
-	void (*abandon)(struct holds *holds, struct hold *hold);
+	/* Give it back as that of a dead owner, so often.  Under the mutex: no Python, nothing waits. */
+	void (*abandon)(struct holds *holds, uint32_t count);
 };
 
 /* A wait, on the stack of who waits. */

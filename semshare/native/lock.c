@@ -143,8 +143,9 @@ static int wait(LockCore *self, int64_t deadline, bool kept)
 		}
 		Py_BEGIN_ALLOW_THREADS
 		error = mutex_wait(&self->mutex, deadline, &self->closing, &holding, &dead_holder);
-		Py_END_ALLOW_THREADS
+		/* Here: a thread that comes back to an interpreter that ends may be ended there, with its stack. */
 		holds_waited(&waiting);
+		Py_END_ALLOW_THREADS
 		if (!error && self->closing) {
 			give_as_found(self, &holding);
 			error = ECANCELED;
@@ -449,9 +450,7 @@ static PyObject *acquire_restore(LockCore *self, PyObject *saved)
 
 	if (!PyArg_ParseTuple(saved, "II:_acquire_restore", &count, &depth))
 		return NULL;
-	if (!self->open)
-		return fail(self, 0, "acquire");
-	result = wait(self, NEVER, true);
+	result = self->open ? wait(self, NEVER, true) : -1;
 	if (held_by_me(self)) {
 		self->holds.first.count = count;
 		if (depth)
@@ -460,7 +459,7 @@ static PyObject *acquire_restore(LockCore *self, PyObject *saved)
 	if (depth >= count)
 		holds_each_here(&self->holds, put_back, self);
 	if (result < 0)
-		return NULL;
+		return PyErr_Occurred() ? NULL : fail(self, 0, "acquire");
 	Py_RETURN_NONE;
 }
 SECTION_O(LockCore, acquire_restore)
@@ -537,13 +536,13 @@ SECTION_GET(LockCore, owner_died)
  * Nobody can release it any more.  What it guarded may be half done, so it is given back as that of an owner who died;
  * but if the same thread has it by way of another object as well it stays that one's.
  */
-static void abandon(struct holds *holds, struct hold *hold)
+static void abandon(struct holds *holds, uint32_t count)
 {
 	LockCore *self = (LockCore *)holds->object;
 	struct semshare_lock_state *state = self->mutex.state;
 
-	if (self->flags & LOCK_REENTRANT && semshare_load(&state->depth) >= hold->count)
-		semshare_store(&state->depth, semshare_load(&state->depth) - hold->count);
+	if (self->flags & LOCK_REENTRANT && semshare_load(&state->depth) >= count)
+		semshare_store(&state->depth, semshare_load(&state->depth) - count);
 	else
 		mutex_give_unrepaired(&self->mutex, &self->holding);
 }
@@ -606,12 +605,21 @@ static PyObject *open_it(LockCore *self, PyObject *args)
 }
 SECTION_VARARGS(LockCore, open_it)
 
+/* _may_close(): raise what _close() would. */
+static PyObject *may_close(LockCore *self, PyObject *Py_UNUSED(ignored))
+{
+	if (self->open && held_here(self))
+		return misuse(self, PyExc_RuntimeError, "close: it is held by way of this object; release it first");
+	Py_RETURN_NONE;
+}
+SECTION_NOARGS(LockCore, may_close)
+
 static PyObject *close_it(LockCore *self, PyObject *Py_UNUSED(ignored))
 {
 	if (!self->open)
 		Py_RETURN_NONE;
 	if (held_here(self))
-		return misuse(self, PyExc_RuntimeError, "close: it is held by way of this object; release it first");
+		return may_close(self, NULL);
 	self->open = false;
 	holds_close(&self->holds);
 	/* Who waits still looks at the words: the last of them lets go of the memory. */
@@ -681,6 +689,7 @@ static PyMethodDef methods[] = {
 	{ "_release_save", METHOD(release_save_noargs), METH_NOARGS, NULL },
 	{ "_acquire_restore", METHOD(acquire_restore_o), METH_O, NULL },
 	{ "_open", METHOD(open_it_varargs), METH_VARARGS, NULL },
+	{ "_may_close", METHOD(may_close_noargs), METH_NOARGS, NULL },
 	{ "_close", METHOD(close_it_noargs), METH_NOARGS, NULL },
 	{ "_words", METHOD(words_noargs), METH_NOARGS, NULL },
 	{ "_counts", METHOD(counts_noargs), METH_NOARGS, NULL },

@@ -9,8 +9,6 @@ import threading
 from dataclasses import dataclass
 from typing import Any, Callable
 
-import sysv_ipc
-
 from semshare import Barrier, BoundedSemaphore, Condition, Event, Lock, LockPool, RLock, RWLock, Semaphore, key_of
 
 
@@ -69,6 +67,10 @@ class Plain:
     """A sysv_ipc.Semaphore, used as its own documentation does, as a lock."""
 
     def __init__(self, name: str) -> None:
+        # Not above: on a Python without a GIL that turns it on.
+        import sysv_ipc
+
+        self._busy = sysv_ipc.BusyError
         try:
             self._semaphore = sysv_ipc.Semaphore(key_of(name), sysv_ipc.IPC_CREX, initial_value=1)
         except sysv_ipc.ExistentialError:
@@ -85,7 +87,7 @@ class Plain:
         self._semaphore.block = blocking
         try:
             self._semaphore.acquire()
-        except sysv_ipc.BusyError:
+        except self._busy:
             return False
         return True
 

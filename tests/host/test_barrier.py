@@ -14,7 +14,7 @@ import time
 
 import pytest
 from effort import scaled
-from processes import Child, wait_until
+from processes import Child, Gate, wait_until
 from semshare._abi import ffi
 
 from semshare import (
@@ -412,6 +412,37 @@ def test_signals_do_not_end_a_wait_nor_prolong_it(barrier, shared):
     wait_until(lambda: shared[0] > 20 and barrier.n_waiting == 2, "signals")
     barrier.wait(LONG)
     assert [child.wait() for child in children] == [10, 10]
+
+
+def test_a_fork_in_the_action(barrier):
+    """The lock is the parent's: what the child does behind the action opens nothing."""
+    gate = Gate()
+    forked = []
+
+    def fork():
+        forked.append(os.fork())
+        if not forked[0]:
+            gate.pass_through()
+
+    def come():
+        try:
+            Barrier.attach(barrier.name, action=fork).wait(LONG)
+        except RuntimeError as error:
+            os._exit(30 if "forked" in str(error) else 31)
+        _, status = os.waitpid(forked[0], 0)
+        os._exit(os.waitstatus_to_exitcode(status))
+
+    parties = [Party(barrier), Party(barrier)]
+    child = Child(come)
+    for party in parties:
+        party.end()
+    late = Party(barrier)
+    gate.open()
+    assert child.wait() == 30
+    assert barrier.n_waiting == 1
+    barrier.abort()
+    late.end()
+    gate.close()
 
 
 def test_a_fork_in_the_midst_of_a_wait(barrier):

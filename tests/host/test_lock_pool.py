@@ -117,6 +117,21 @@ def test_a_dead_holder_without_undo_is_named_with_the_command_that_frees_the_loc
     SemaphoreSet(semid=pool.semid).operate([(4, 1)])
 
 
+def test_a_pool_that_is_not_closed_leaves_those_who_wait_alone(pool, name):
+    mine, taken = LockPool(name), []
+    first = mine[0]
+    with pool[0]:
+        waiter = threading.Thread(target=lambda: taken.append(first.acquire(timeout=LIMIT)))
+        waiter.start()
+        wait_until(lambda: pool.waiters() == 1, "a waiter")
+        with mine[3]:
+            with pytest.raises(RuntimeError, match="release it first"):
+                mine.close()
+            assert not first.closed and mine[0] is first
+    waiter.join()
+    assert taken == [True]
+
+
 def test_closing_the_pool_closes_its_locks_unless_one_is_held(pool, name):
     other = LockPool(name)
     with other[1], pytest.raises(RuntimeError, match="release it first"):

@@ -12,7 +12,7 @@ import pytest
 from effort import scaled
 from processes import LIMIT, Child, Gate, wait_until
 
-from semshare import OwnerDied, RWLock, SemaphoreSet
+from semshare import OwnerDied, Removed, RWLock, SemaphoreSet
 
 
 @pytest.fixture
@@ -272,6 +272,32 @@ def test_what_is_held_is_not_closed(lock, name):
             pass
         mine.close()
         assert mine.closed
+
+
+def test_who_waits_for_one_side_is_not_told_that_what_is_held_was_closed(lock, name):
+    mine, taken = RWLock(name), []
+    with mine.read():
+        writer = threading.Thread(target=lambda: taken.append(mine.write().acquire(timeout=LIMIT)))
+        writer.start()
+        wait_until(lambda: lock.waiters() == 1, "a writer who waits")
+        with pytest.raises(RuntimeError, match="release it first"):
+            mine.close()
+        assert not mine.write().closed and not mine.read().closed
+    writer.join()
+    assert taken == [True]
+
+
+def test_what_was_held_twice_of_a_removed_set_is_released(name):
+    lock = RWLock(name)
+    side = lock.read()
+    side.acquire()
+    side.acquire()
+    lock.unlink()
+    for left in (True, False):
+        with pytest.raises(Removed):
+            side.release()
+        assert side.held() is left
+    lock.close()
 
 
 def test_readers_see_what_writers_wrote_and_nothing_half_done(lock, name):

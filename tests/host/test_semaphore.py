@@ -11,7 +11,7 @@ import pytest
 import sysv_ipc
 from processes import LIMIT, Child, Gate, wait_until
 
-from semshare import BadValue, BoundedSemaphore, Semaphore, SemaphoreSet, key_of
+from semshare import BadValue, BoundedSemaphore, Removed, Semaphore, SemaphoreSet, key_of
 
 both = pytest.mark.parametrize("cls", [Semaphore, BoundedSemaphore])
 
@@ -71,6 +71,17 @@ def test_who_waits_gets_what_is_released(make, cls):
     assert [child.wait() for child in children] == [0, 0]
     # They ended without giving them back: the kernel did.
     assert tools.value == 2
+
+
+@both
+def test_of_a_removed_one_this_process_has_nothing(make, cls):
+    tools = make(cls, 2)
+    tools.acquire()
+    assert tools.held()
+    tools.unlink()
+    with pytest.raises(Removed):
+        tools.release()
+    assert not tools.held()
 
 
 @both

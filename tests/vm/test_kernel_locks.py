@@ -5,7 +5,6 @@ The sets are made by hand; the Python classes meet the kernel in test_kernel_loc
 """
 
 import contextlib
-import functools
 import os
 import random
 import signal
@@ -108,6 +107,7 @@ def area():
     with Handle() as handle:
         handle.create("locks", abi.PAGE)
         yield handle
+        handle.unlink("locks")
 
 
 def words_of(area):
@@ -440,8 +440,8 @@ def test_locks_of_a_pool(area):
 
 def test_several_locks_are_had_all_or_none():
     with Set("locks", KIND_POOL, (1,) * 8) as pool:
-        several = functools.partial(KernelLock, MULTI, "locks")
-        with several(numbers=(1, 4, 6)) as multi, several(numbers=(6, 7)) as other:
+        multi = KernelLock(MULTI, "locks", numbers=(1, 4, 6))
+        with multi, KernelLock(MULTI, "locks", numbers=(6, 7)) as other:
             multi.lock()
             assert pool.values() == [1, 0, 1, 1, 0, 1, 0, 1]
             assert [pool.word(EPOCH, number) for number in range(8)] == [0, 1, 0, 0, 1, 0, 1, 0]
@@ -884,7 +884,7 @@ def end_of(handle, threads, timeout=60 if SLOW else 30):
 
 @pytest.mark.parametrize("kind", [MUTEX, MULTI, RWLOCK], ids=["mutex", "multi", "rwlock"])
 def test_threads_that_share_a_handle_exclude_each_other(area, kind):
-    turns = scaled(300, 40)
+    turns = scaled(4000, 400)
     made = {
         MUTEX: lambda: Set("locks"),
         MULTI: lambda: Set("locks", KIND_POOL, (1,) * 4),
@@ -905,7 +905,7 @@ def test_threads_that_share_a_handle_exclude_each_other(area, kind):
 
 @pytest.mark.parametrize("bound", [0, 2], ids=["semaphore", "bounded"])
 def test_no_more_threads_have_a_permit_than_there_are(area, bound):
-    turns = scaled(300, 40)
+    turns = scaled(4000, 400)
     made = Set("locks", KIND_BOUNDED, (32767,), limit=2) if bound else Set("locks", KIND_SEMAPHORE, (2,))
     with made, KernelLock(SEMAPHORE, "locks", area=area) as handle:
         for thread in range(1, 5):
@@ -927,7 +927,7 @@ def test_threads_meet_at_a_barrier(area):
     turns = scaled(100, 10)
     with barrier_set("locks", 4) as made, KernelLock(BARRIER, "locks", area=area) as handle:
         for thread in range(1, 5):
-            handle.job(thread, lk.MEET, turns)
+            handle.job(thread, lk.MEET, turns, upper=4)
         assert end_of(handle, range(1, 5)) == [(0, turns)] * 4
         assert places(made) == {} and made.value() == 1
 

@@ -91,13 +91,14 @@ enum semshare_lock_test_operation {
  * @timeout_ms: -1: MAX_SCHEDULE_TIMEOUT
  * @value: UP, NOTIFY: how many; jobs: turns; and in the upper half, PERMITS: how many
  *	there may be at once; EXCHANGE: whose turn is this one's, and times 65536 how
- *	many take turns
+ *	many take turns; MEET: how many of the parties are such jobs
  * @offset: jobs: of the words in the area, a multiple of 8
  * @result: out: what the call returned; jobs: how often something was not as it must
  *	be, or the error at which they ended
  * @done: out: jobs: turns in which it was inside
  *
- * COUNT adds one to two words, each by a load, a pause and a store.  COMPARE has a
+ * COUNT adds one to two words, each by a load, a pause and a store; where the lock was
+ * suspect, which it wants to know if SUSPECT, it makes them the same first.  COMPARE has a
  * RWLOCK to read and looks whether both are the same.  PERMITS counts how many
  * have one.  EXCHANGE waits at a CONDITION until it is its turn, and then lets the next
  * go on.  MEET waits at a BARRIER, and looks whether all have come.
