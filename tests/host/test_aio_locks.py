@@ -754,8 +754,9 @@ def test_a_task_that_nobody_refers_to_any_more(kind, lock, other):
 
 def ends(program: str, name: str, *, send: int | None = None) -> subprocess.CompletedProcess[str]:
     """Run a program that says "now" and then is to end."""
+    in_any_case = f"import signal; signal.alarm({2 * LIMIT:.0f})\n"
     child = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(program), name],
+        [sys.executable, "-c", in_any_case + textwrap.dedent(program), name],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -961,6 +962,41 @@ async def test_a_process_that_is_killed_frees_what_its_task_held(kind, name, loc
     assert lock.owner_died.pid == child.pid
     lock.mark_consistent()
     lock.release()
+    gate.close()
+
+
+@each_kind
+@in_loop
+async def test_a_storm_of_kills(kind, name, lock):
+    """Processes are killed whose tasks hold it, wait for it, and pass it on to each other."""
+    gate, chance = Gate(), random.Random(7)
+
+    async def use() -> None:
+        mine = opened(kind, name)
+
+        async def take() -> None:
+            while True:
+                async with mine:
+                    await asyncio.sleep(0)
+                await mine.acquire(timeout=0.0001) and mine.release()
+
+        tasks = [asyncio.create_task(take()) for _ in range(4)]
+        await asyncio.sleep(0.002)
+        gate.open()
+        await asyncio.wait(tasks)
+
+    for _ in range(scaled(10, 3)):
+        children = [Child(lambda: asyncio.run(use())) for _ in range(2)]
+        for _ in children:
+            gate.pass_through()
+        for child in children:
+            await asyncio.sleep(chance.random() / 100)
+            child.kill()
+        async with lock:
+            assert not kind.sync(name).acquire_nowait()
+            if kind.owned:
+                lock.mark_consistent()
+    assert not lock.locked()
     gate.close()
 
 
