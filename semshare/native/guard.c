@@ -257,7 +257,8 @@ static bool taken(GuardCore *self, bool contended, int64_t waited)
 	}
 	hold_begin(hold, taker(self));
 	found = enter(self, &dead);
-	if (self->owner_died)
+	/* Others who share it have been told, too, and may look any time. */
+	if (self->owner_died && (self->kind == GUARD_EXCLUSIVE || found == SEMSHARE_LOCK_SOUND))
 		Py_CLEAR(self->owner_died);
 	return found == SEMSHARE_LOCK_SOUND || see_to_death(self, found, &dead);
 }

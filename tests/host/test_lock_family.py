@@ -158,6 +158,11 @@ class Holder:
         self.let_go()
 
 
+def closing(made: Made):
+    """What is closed: of what is only part of something, that."""
+    return made.lock if hasattr(made.lock, "close") else made.whole
+
+
 def held_elsewhere(made: Made) -> Holder:
     """Somebody who keeps it from everybody else."""
     return Holder(made.excluded, Child if made.can & Can.SHARE else Thread)
@@ -615,6 +620,50 @@ def test_a_child_may_wait_for_its_parent_and_the_parent_for_its_child(made, gate
     assert waiting.wait() == 0
 
 
+@each(Can.OURS)
+def test_a_process_may_be_forked_while_its_threads_come_and_go(made, words):
+    """The child can use what it inherits, in whatever state that was, and has none of it."""
+
+    def come_and_go() -> None:
+        while not words[0]:
+            with made.lock:
+                pass
+
+    def child() -> None:
+        for lock in (made.lock, made.again()):
+            with lock:
+                pass
+        closing(made).close()
+
+    threads = [Thread(come_and_go) for _ in range(2)]
+    for _ in range(scaled(20, 5)):
+        assert Child(child).wait() == 0
+    words[0] = 1
+    assert [thread.wait() for thread in threads] == [0, 0]
+    assert made.free()
+
+
+@each(Can.OURS)
+def test_a_forked_child_does_not_wait_for_what_its_parents_threads_do(made):
+    def wait() -> None:
+        with made.lock:
+            pass
+
+    def child() -> None:
+        closing(made).close()
+        with pytest.raises(ValueError, match="closed"):
+            made.lock.acquire()
+        assert not made.excluded().acquire(False)
+
+    with held_elsewhere(made):
+        waiting = Thread(wait)
+        wait_until(lambda: made.asleep() == 1, "the wait")
+        assert Child(child).wait() == 0
+        assert made.asleep() == 1
+    assert waiting.wait() == 0
+    assert made.free()
+
+
 @each(Can.OURS, but=Can.HOLD)
 def test_permits_are_given_back_by_whoever_wants_to(made):
     made.lock.acquire()
@@ -723,6 +772,20 @@ def test_each_owner_is_told_of_a_death_until_one_has_put_it_right(made, caplog):
     assert made.lock.deaths == deaths
 
 
+def test_a_reader_still_knows_of_a_death_while_another_is_told(name):
+    """Both by way of one object; the other hears it by a function, at which time it does not have the answer yet."""
+    known = []
+    lock = RWLock(name, on_owner_died=lambda side, died: known.append(side.owner_died))
+    try:
+        Holder(lambda: RWLock(name).write()).kill()
+        with lock.read() as side:
+            died = side.owner_died
+            assert Thread(lambda: side.__enter__() and side.release()).wait() == 0
+            assert known == [None, died] and side.owner_died is not None
+    finally:
+        lock.unlink()
+
+
 @each(Can.OURS, but=Can.HOLD)
 def test_an_object_that_is_forgotten_keeps_its_permit(made):
     made.again().acquire()
@@ -818,11 +881,6 @@ def test_only_who_took_it_gives_it_back(made):
     assert made.free()
     give()
     assert made.free()
-
-
-def closing(made: Made):
-    """What is closed: of what is only part of something, that."""
-    return made.lock if hasattr(made.lock, "close") else made.whole
 
 
 @each(Can.OURS | Can.HOLD)
