@@ -157,7 +157,7 @@ async def test_a_condition_is_one_for_tasks_threads_and_processes(condition):
     """Each wakes the next."""
     state = Counter()
     turns = scaled(60, 6)
-    how = pickle.dumps(semshare.condition.Condition.attach(condition.name, lock=sync_of(condition)))
+    how = pickle.dumps(semshare.Condition.attach(condition.name, lock=sync_of(condition)))
 
     def play(number: int) -> None:
         mine = pickle.loads(how)
@@ -290,7 +290,7 @@ def test_a_condition_whose_waiter_goes_with_its_loop(condition):
 async def test_a_condition_whose_lock_finds_an_owner_dead(name):
     condition = aio.Condition(name, on_owner_died="raise")
     (task,) = await in_line(condition, 1, lambda: notified(condition))
-    other = semshare.condition.Condition(name)
+    other = semshare.Condition(name)
 
     def die() -> None:
         other.acquire()
@@ -319,7 +319,7 @@ def barrier(name) -> Iterator[aio.Barrier]:
 @in_loop
 async def test_a_barrier_is_one_for_tasks_threads_and_processes(barrier, name):
     turns = scaled(60, 6)
-    other = semshare.barrier.Barrier(name, 3)
+    other = semshare.Barrier(name, 3)
 
     def meet() -> None:
         for _ in range(turns):

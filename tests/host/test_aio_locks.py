@@ -75,7 +75,7 @@ KINDS = [
     Kind("RLock", aio.RLock, itself, semshare.RLock),
     Kind("RWLock.write", aio.RWLock, lambda made: made.write(), lambda name: semshare.RWLock(name).write()),
     Kind("MultiLock", Pool, lambda made: made.multi, lambda name: LockPool(name, 4).multi(0, 2, 3)),
-    Kind("Condition", aio.Condition, lambda made: made.lock, lambda name: semshare.condition.Condition(name).lock),
+    Kind("Condition", aio.Condition, lambda made: made.lock, lambda name: semshare.Condition(name).lock),
     Kind("Semaphore", aio.Semaphore, itself, semshare.Semaphore, False),
     Kind("BoundedSemaphore", aio.BoundedSemaphore, itself, semshare.BoundedSemaphore, False),
 ]
