@@ -772,6 +772,31 @@ def test_each_owner_is_told_of_a_death_until_one_has_put_it_right(made, caplog):
     assert made.lock.deaths == deaths
 
 
+@each(Can.OWN)
+def test_of_several_who_died_one_after_the_other_the_last_is_told(made):
+    """A process that is killed, then a thread that ends, then an object that is forgotten."""
+    each_counts = 3 if made.kind.id == "MultiLock" else 1
+    tids = []
+
+    def end() -> None:
+        tids.append(threading.get_native_id())
+        locks.append(made.again())
+        locks[-1].acquire()
+
+    locks: list = []  # which outlive it
+    Holder(made.again).kill()
+    assert Thread(end).wait() == 0
+    wait_until(made.free, "that it is free")
+    with made.lock:
+        assert (made.lock.owner_died.pid, made.lock.owner_died.tid) == (os.getpid(), tids[0])
+        assert made.lock.deaths == 2 * each_counts
+    made.again().acquire()
+    gc.collect()
+    with made.lock:
+        assert made.lock.owner_died.tid == threading.get_native_id()
+        assert made.lock.deaths == 3 * each_counts
+
+
 def test_a_reader_still_knows_of_a_death_while_another_is_told(name):
     """Both by way of one object; the other hears it by a function, at which time it does not have the answer yet."""
     known = []
