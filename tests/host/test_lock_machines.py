@@ -106,8 +106,8 @@ class LockMachine(RuleBasedStateMachine):
         """It has that, from now on."""
         raise NotImplementedError
 
-    def leave(self, process: int, pid: int) -> None:
-        """What that process has it has no more: it was killed."""
+    def leave(self, members: range, pid: int) -> None:
+        """What these have they have no more: their process was killed, or one of its threads ended."""
         raise NotImplementedError
 
     def values(self) -> list[int]:
@@ -208,11 +208,20 @@ class LockMachine(RuleBasedStateMachine):
             return  # to start another takes longer than all else
         pid = company.actor(process * THREADS).pid
         company.kill(process)
-        for number in range(process * THREADS, (process + 1) * THREADS):
+        members = range(process * THREADS, (process + 1) * THREADS)
+        for number in members:
             self.waiting.pop(number, None)
             self.opened.discard(number)
-        self.leave(process, pid)
+        self.leave(members, pid)
         self.settle()
+
+    @rule(number=member)
+    def end_thread(self, number: int) -> None:
+        actor = company.actor(number)
+        if actor.number and number not in self.waiting:
+            actor.end()
+            self.leave(range(number, number + 1), actor.pid)
+            self.settle()
 
 
 # How to acquire: an attempt, a wait that ends, one that does not.
@@ -282,8 +291,8 @@ class RWLockMachine(LockMachine):
         else:
             self.reads[number] += 1
 
-    def leave(self, process: int, pid: int) -> None:
-        for number in range(process * THREADS, (process + 1) * THREADS):
+    def leave(self, members: range, pid: int) -> None:
+        for number in members:
             del self.reads[number]
             if self.writer == number:
                 self.writer = None
@@ -404,9 +413,9 @@ class MultiLockMachine(LockMachine):
         self.owner.update(dict.fromkeys(wanted, number))
         self.taken.add((number, wanted))
 
-    def leave(self, process: int, pid: int) -> None:
+    def leave(self, members: range, pid: int) -> None:
         for number, wanted in list(self.taken):
-            if number // THREADS == process:
+            if number in members:
                 self.taken.discard((number, wanted))
                 for lock in wanted:
                     del self.owner[lock]
@@ -495,8 +504,9 @@ class SemaphoreMachine(LockMachine):
         self.free -= 1
         self.out[number // THREADS] += 1
 
-    def leave(self, process: int, pid: int) -> None:
-        self.free = min(self.free + self.out.pop(process, 0), self.most)
+    def leave(self, members: range, pid: int) -> None:
+        if len(members) == THREADS:  # what its threads have taken is the process's
+            self.free = min(self.free + self.out.pop(members.start // THREADS, 0), self.most)
 
     def values(self) -> list[int]:
         return [self.free]
@@ -554,7 +564,7 @@ class BoundedSemaphoreMachine(SemaphoreMachine):
 
 def case(machine: type[LockMachine]) -> Any:
     machine.TestCase.settings = settings(
-        max_examples=scaled(60, 12),
+        max_examples=scaled(40, 10),
         stateful_step_count=100,
         deadline=None,
         # What fails is shown as it is: to make it shorter would take a time limit each time.
