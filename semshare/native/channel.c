@@ -179,7 +179,7 @@ static int take(ChannelCore *self, struct work *work, struct mutex_holding *hold
 		return error;
 	if (!work->patience)
 		work->patience = clock_now() + PATIENCE_NS;
-	error = mutex_wait(&self->mutex, work->patience, &self->closing, holding, &work->dead_holder);
+	error = mutex_wait(&self->mutex, PATIENCE_NS, work->patience, &self->closing, holding, &work->dead_holder);
 	if (error == EAGAIN)
 		return EINTR;
 	return error == ETIMEDOUT ? EBUSY : error;

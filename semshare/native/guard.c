@@ -5,9 +5,6 @@
 
 #include "clock.h"
 
-/* Waits end this often to see to signals and to whether the guard was closed. */
-#define SLICE_NS	NS_PER_S
-
 static PyObject *misuse(GuardCore *self, PyObject *exception, const char *message)
 {
 	return core_misuse((PyObject *)self, exception, message);
@@ -274,23 +271,23 @@ static void release_memory(GuardCore *self)
 }
 
 /*
- * Try to enter until @deadline.  Returns EAGAIN at least once in SLICE_NS, and EINTR, so that the caller can see to signals
- * and come back; ETIMEDOUT at the deadline; ECANCELED when it was closed.
+ * Try to enter until @deadline; waited for since @began.  Returns EAGAIN now and then, see mutex_slice_ns(), and EINTR, so
+ * that the caller can see to signals and come back; ETIMEDOUT at the deadline; ECANCELED when it was closed.
  */
-static int wait_once(const GuardCore *self, const struct guard_ops *ops, int64_t deadline)
+static int wait_once(const GuardCore *self, const struct guard_ops *ops, int64_t began, int64_t deadline)
 {
+	int64_t left, slice = mutex_slice_ns(began, &self->waits);
 	struct timespec timeout;
-	int64_t left;
 	int error;
 
 	if (self->closing)
 		return ECANCELED;
-	left = deadline == NEVER ? SLICE_NS : deadline - clock_now();
+	left = deadline == NEVER ? slice : deadline - clock_now();
 	if (left <= 0) {
 		error = operate(self, ops);
 		return error == EAGAIN ? ETIMEDOUT : error;
 	}
-	timeout = clock_timespec(left < SLICE_NS ? left : SLICE_NS);
+	timeout = clock_timespec(left < slice ? left : slice);
 	if (!semtimedop(self->semid, ops->wait, ops->count, &timeout))
 		return 0;
 	error = errno;
@@ -369,7 +366,7 @@ static int wait(GuardCore *self, int64_t deadline, bool standing)
 			break;
 		}
 		Py_BEGIN_ALLOW_THREADS
-		error = wait_once(self, ops, deadline);
+		error = wait_once(self, ops, began, deadline);
 		/* Here: a thread that comes back to an interpreter that ends may be ended there, with its stack. */
 		holds_waited(&waiting);
 		Py_END_ALLOW_THREADS

@@ -142,7 +142,8 @@ static int wait(LockCore *self, int64_t deadline, bool kept)
 			break;
 		}
 		Py_BEGIN_ALLOW_THREADS
-		error = mutex_wait(&self->mutex, deadline, &self->closing, &holding, &dead_holder);
+		error = mutex_wait(&self->mutex, mutex_slice_ns(began, &self->waits), deadline, &self->closing, &holding,
+				   &dead_holder);
 		/* Here: a thread that comes back to an interpreter that ends may be ended there, with its stack. */
 		holds_waited(&waiting);
 		Py_END_ALLOW_THREADS

@@ -35,8 +35,14 @@
 #define LOOKS		16	/* at the epoch, between two at the clock */
 #define RECOUNT		64	/* waits of a thread, between two that make sure */
 
-/* Waits end this often to see whether the holder is dead, and whether there is a signal for the interpreter. */
+/*
+ * Waits end now and then to see whether the holder is dead, whether the lock was closed, and whether there is a signal for
+ * the interpreter: after SLICE_NS.  Each time a waiter loses his place among those who sleep, so where it takes longer than
+ * that until it is one's turn some would be overtaken time and again, and starve.  So who has waited long sleeps as long
+ * again; and who waited long the last time sleeps twice as long from the first: he is served in his turn.
+ */
 #define SLICE_NS	NS_PER_S
+#define LONGEST_SLICE_NS	(16 * NS_PER_S)
 /* Shorter waits than this are not worth the question. */
 #define DEATH_NS	(10 * NS_PER_MS)
 
@@ -217,7 +223,17 @@ static bool holder_is_dead(const struct mutex *mutex, pid_t *holder)
 	return true;
 }
 
-static int wait_counted(struct mutex *mutex, int64_t deadline, const volatile bool *stop,
+/* How long to sleep in a wait that began at @began; @waits: how those before it were. */
+int64_t mutex_slice_ns(int64_t began, const struct mutex_waits *waits)
+{
+	int64_t slice = clock_now() - began + 2 * semshare_load(&waits->last_ns);
+
+	if (slice < SLICE_NS)
+		return SLICE_NS;
+	return slice < LONGEST_SLICE_NS ? slice : LONGEST_SLICE_NS;
+}
+
+static int wait_counted(struct mutex *mutex, int64_t slice, int64_t deadline, const volatile bool *stop,
 			struct mutex_holding *holding, pid_t *holder)
 {
 	struct sembuf take = { mutex->number, -1, SEM_UNDO };
@@ -233,13 +249,13 @@ static int wait_counted(struct mutex *mutex, int64_t deadline, const volatile bo
 	}
 	if (*stop)
 		return ECANCELED;
-	left = deadline == NEVER ? SLICE_NS : deadline - clock_now();
+	left = deadline == NEVER ? slice : deadline - clock_now();
 	if (left <= 0) {
 		/* A last try: with a deadline in the past this is the only one. */
 		error = mutex_try(mutex, holding);
 		return error == EAGAIN ? ETIMEDOUT : error;
 	}
-	timeout = clock_timespec(left < SLICE_NS ? left : SLICE_NS);
+	timeout = clock_timespec(left < slice ? left : slice);
 	if (!semtimedop(mutex->semid, &take, 1, &timeout)) {
 		mutex_enter(mutex->state, mutex->repaired, self, holding);
 		return 0;
@@ -253,10 +269,10 @@ static int wait_counted(struct mutex *mutex, int64_t deadline, const volatile bo
 }
 
 /*
- * Wait for the mutex until @deadline.  Returns EAGAIN at least once in SLICE_NS, and EINTR, so that the caller can see
- * to signals and come back; ETIMEDOUT at the deadline; ECANCELED when *@stop became true.
+ * Wait for the mutex until @deadline.  Returns EAGAIN after @slice nanoseconds, see mutex_slice_ns(), and EINTR, so that the
+ * caller can see to signals and come back; ETIMEDOUT at the deadline; ECANCELED when *@stop became true.
  */
-int mutex_wait(struct mutex *mutex, int64_t deadline, const volatile bool *stop,
+int mutex_wait(struct mutex *mutex, int64_t slice, int64_t deadline, const volatile bool *stop,
 	       struct mutex_holding *holding, pid_t *holder)
 {
 	bool counted = mutex->fair && mutex->state;
@@ -264,7 +280,7 @@ int mutex_wait(struct mutex *mutex, int64_t deadline, const volatile bool *stop,
 
 	if (counted)
 		begin_wait(mutex);
-	error = wait_counted(mutex, deadline, stop, holding, holder);
+	error = wait_counted(mutex, slice, deadline, stop, holding, holder);
 	if (counted)
 		end_wait(mutex);
 	return error;
@@ -334,6 +350,7 @@ void mutex_count(struct mutex_waits *waits, bool contended, int64_t waited)
 	semshare_store(&waits->acquisitions, semshare_load(&waits->acquisitions) + 1);
 	if (!contended)
 		return;
+	semshare_store(&waits->last_ns, waited);
 	semshare_store(&waits->contended, semshare_load(&waits->contended) + 1);
 	if (!waits->wait_ns)
 		__atomic_store_n(&waits->wait_ns, calloc(MUTEX_BUCKETS, sizeof(*bucket)), __ATOMIC_RELEASE);

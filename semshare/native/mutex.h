@@ -40,13 +40,15 @@ struct mutex_waits {
 	uint64_t acquisitions;
 	uint64_t contended;
 	uint64_t *wait_ns;		/* MUTEX_BUCKETS of them, NULL before the first is needed */
+	int64_t last_ns;		/* how long the last one was that had to wait */
 };
 
 void mutex_enter(struct semshare_lock_state *state, bool repaired, const struct semshare_owner *self,
 		 struct mutex_holding *holding);
 void mutex_leave_unrepaired(struct semshare_lock_state *state, const struct mutex_holding *holding);
 int mutex_try(const struct mutex *mutex, struct mutex_holding *holding);
-int mutex_wait(struct mutex *mutex, int64_t deadline, const volatile bool *stop,
+int64_t mutex_slice_ns(int64_t began, const struct mutex_waits *waits);
+int mutex_wait(struct mutex *mutex, int64_t slice, int64_t deadline, const volatile bool *stop,
 	       struct mutex_holding *holding, pid_t *holder);
 int mutex_give(const struct mutex *mutex, const struct mutex_holding *holding);
 void mutex_give_broken(const struct mutex *mutex);

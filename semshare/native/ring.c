@@ -688,7 +688,7 @@ static int take(RingCore *self, struct job *job, int64_t deadline, struct mutex_
 	patience = job->lock_began + PATIENCE_NS;
 	if (patience < deadline)
 		patience = deadline;
-	error = mutex_wait(&self->mutex, patience, &self->closing, holding, &job->dead_holder);
+	error = mutex_wait(&self->mutex, PATIENCE_NS, patience, &self->closing, holding, &job->dead_holder);
 	if (error == EAGAIN)
 		return EINTR;
 	if (error == ETIMEDOUT)

@@ -17,7 +17,7 @@ import traceback
 from typing import Callable
 
 import pytest
-from effort import scaled
+from effort import EFFORT, scaled
 from lock_factories import LOCKS, OTHERS, Can, Factory
 from processes import LIMIT, Child, Gate, wait_until
 
@@ -421,6 +421,41 @@ def test_who_sleeps_is_served_before_who_comes_again(made, words):
     go.close()
     print(f"{made.kind.id}: overtaken while asleep: median {statistics.median(overtaken)}, at worst {max(overtaken)}")
     assert statistics.median(overtaken) <= 10
+
+
+@pytest.mark.skipif(EFFORT < 1, reason="it takes ten seconds")
+def test_nobody_starves_where_it_takes_seconds_until_it_is_ones_turn(names):
+    """Who waits looks around each second, and so loses his place among those who sleep: he has to learn from that.
+
+    Several kinds at once. When each has had its turn twice they are watched for as long as it takes to give each three.
+    """
+    runners = 13
+    all_made = [Made(kind, names()) for kind in LOCKS if kind.id in ("Lock", "Semaphore", "RWLock.write")]
+    counts = [memoryview(mmap.mmap(-1, 4096)).cast("Q") for _ in all_made]
+
+    def take_turns(lock, words, number: int) -> None:
+        while not words[runners]:
+            with lock:
+                words[number] += 1
+                time.sleep(0.1)
+
+    children = [
+        Child(take_turns, made.lock, words, number)
+        for made, words in zip(all_made, counts)
+        for number in range(runners)
+    ]
+    for made, words in zip(all_made, counts):
+        turns = words[:runners]
+        wait_until(lambda turns=turns: min(turns) >= 2, "two turns of each")
+        before = list(turns)
+        wait_until(lambda turns=turns, before=before: sum(turns) >= sum(before) + 3 * runners, "three of each")
+        had = [now - then for now, then in zip(turns, before)]
+        print(f"{made.kind.id}: {sorted(had)} turns")
+        words[runners] = 1
+        assert sorted(had)[1] >= 2  # one may have been slow in coming again
+    assert [child.wait() for child in children] == [0] * len(children)
+    for made in all_made:
+        made.kind.remove(made.name)
 
 
 # -------------------------------------------------------------------------------------------------------- time, signals
