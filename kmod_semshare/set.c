@@ -17,6 +17,7 @@
 #include <linux/instruction_pointer.h>
 #include <linux/jiffies.h>
 #include <linux/nsproxy.h>
+#include <linux/pid.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
 #include <semshare/core/key.h>

@@ -11,12 +11,14 @@ from semshare.errors import BadKey, BadValue
 
 
 def whole(what: str, value: Any) -> int:
-    """`value` as an int.
+    """`value` as an int. True and False are none: they are an argument that stands in another's place.
 
     Raises:
         TypeError: it is no whole number; `what` is the argument's name.
     """
     try:
+        if isinstance(value, bool):
+            raise TypeError
         return operator.index(value)
     except TypeError:
         raise TypeError(f"{what} is an int, not {type(value).__name__}: {value!r}") from None

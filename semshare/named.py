@@ -119,7 +119,7 @@ class Named(Identified):
     ) -> Found:
         """Find or make the set, and remember what it is called. All arguments are checked here."""
         if sum(given is not None for given in (name, key, semid)) != 1:
-            raise ValueError(f"a {plan.noun} is given by its name, its key or its semid: one of them")
+            raise ValueError(f"{plan.noun}: name, key or semid: give one of them")
         if exclusive and (not create or semid is not None):
             raise ValueError("exclusive: it is for a new one, by name or key: with create=True")
         mode = arguments.mode(mode)

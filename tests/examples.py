@@ -77,6 +77,16 @@ HOST = [
     Example("replace/redis_after.py", lines("30 tickets, sold: 30")),
     Example("replace/after_a_kill.py", lines(r"process \d+ left 'kil'", "first", "last")),
     Example(
+        "async_locks.py",
+        lines(
+            "100 tasks of 2 processes: 100",
+            "had in a tenth of a second: False",
+            "three more, one of them cancelled: 102",
+            r"process \d+ died inside: 'half wri'",
+            "after the repair: 1",
+        ),
+    ),
+    Example(
         "zero_copy.py",
         lines(r"camera 0: 10 pictures, mean 4\.5", r"camera 1: 10 pictures, mean 4\.5"),
         ("10",),

@@ -9,7 +9,7 @@ import os
 from typing import Any, Callable, final
 
 import semshare.barrier
-from semshare.aio.form import Form, unbound
+from semshare.aio.form import Form, limit_of, unbound
 from semshare.aio.line import Line, Turn, close_behind
 from semshare.aio.lock import OwnLock
 
@@ -61,6 +61,7 @@ class Barrier(Form):
             Removed: the set was removed.
             ValueError: it is closed.
         """
+        limit = limit_of(self._timeout if timeout is None else timeout)
         self._check_open()
         async with self._lock:
             last, *arrival = self._sync._arrive()
@@ -71,7 +72,7 @@ class Barrier(Form):
             return index
         process = os.getpid()
         try:
-            if not await self._line.wait(self._turn(arrival), self._timeout if timeout is None else max(0.0, timeout)):
+            if not await self._line.wait(self._turn(arrival), limit):
                 async with self._lock:
                     self._sync._give_up(*arrival)
         finally:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import os
 import time
@@ -10,7 +11,7 @@ from collections.abc import Coroutine
 from typing import Any, Callable, TypeVar, final
 
 import semshare.condition
-from semshare.aio.form import Form, unbound
+from semshare.aio.form import Form, limit_of, unbound
 from semshare.aio.line import Line, Turn, close_behind
 from semshare.aio.lock import BaseLock, OwnLock
 from semshare.errors import OwnerDied
@@ -84,47 +85,48 @@ class Condition(Form):
             Removed: the set was removed; the lock may not be held then.
             ValueError: it is closed; then its own lock is not held.
         """
-        task = self._lock._holder("wait")
-        place = self._sync._enter()
-        deadline = None if timeout is None else time.monotonic() + timeout
+        limit = limit_of(timeout)
+        deadline = None if limit is None else time.monotonic() + limit
+        lock, sync = self._lock, self._sync
+        task = lock._holder("wait")
+        times = lock._times(task)
+        place = sync._enter()
         process = os.getpid()
-        first = False
-        interrupted: BaseException | None = None
-        while True:
-            times = self._lock._release_save(task)
-            came = False
-            try:
-                left = None if deadline is None else max(0.0, deadline - time.monotonic())
-                came = await self._line.wait(self._turn(place), left, first)
-            except GeneratorExit:
-                self._abandon(place, process)
-                raise
-            except BaseException as error:
-                interrupted = error
-            try:
-                interrupted = await self._lock._acquire_restore(task, times) or interrupted
-            except BaseException:
-                if not self._lock._is_of(task):
-                    self._abandon(place, process)
-                    raise
-                self._sync._leave(place, True)
-                raise
-            # It may have been woken for something to settle that turns out to be nothing of its own.
-            if interrupted is not None or not came or self._sync._woken(place):
-                break
-            first = True
-        notified = bool(self._sync._leave(place, interrupted is not None))
-        if interrupted is not None:
-            raise interrupted
+        again = False
+        try:
+            while True:
+                came, error = await self._sleep(task, place, deadline, again)
+                error = await lock._take_back(task, times) or error
+                # It may have been woken for something to settle that turns out to be nothing of its own.
+                if error is not None or not came or sync._woken(place):
+                    break
+                again = True
+        except BaseException:
+            if lock._is_of(task):
+                sync._leave(place, True)
+            elif os.getpid() == process:
+                # To others this waiter has died.
+                sync._abandon(place)
+            raise
+        notified = bool(sync._leave(place, error is not None))
+        if error is not None:
+            raise error
         return notified
 
-    def _turn(self, place: int) -> Turn:
-        return Turn(functools.partial(self._sync._sleep, place), functools.partial(self._sync._rouse, place))
-
-    def _abandon(self, place: int, process: int) -> None:
-        """Leave without the lock: to others this waiter has died."""
-        if os.getpid() == process:
-            self._sync._abandon(place)
+    async def _sleep(
+        self, task: asyncio.Task[Any] | None, place: int, deadline: float | None, again: bool
+    ) -> tuple[bool, BaseException | None]:
+        """One sleep, without the lock. Returns whether it was woken, and what has ended the wait: it has to go on."""
+        turn = Turn(functools.partial(self._sync._sleep, place), functools.partial(self._sync._rouse, place))
+        try:
+            self._lock._give_back_all(task)
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            return await self._line.wait(turn, left, first=again), None
+        except GeneratorExit:
+            # Nobody runs this task any more.
+            raise
+        except BaseException as error:
+            return False, error
 
     async def wait_for(self, predicate: Callable[[], _T], timeout: float | None = None) -> _T:
         """Wait until predicate() is true, at most `timeout` seconds, None: without limit. The lock is held.

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any, final
 
 import semshare.event
-from semshare.aio.form import Form
+from semshare.aio.form import Form, limit_of
 from semshare.aio.line import Crowd
 
 
@@ -53,9 +53,8 @@ class Event(Form):
             Removed: the set was removed.
             ValueError: it is closed.
         """
+        limit = limit_of(timeout)
         self._check_open()
         if self._sync.is_set():
             return True
-        if timeout is not None and timeout <= 0:
-            return False
-        return await self._line.get(timeout)
+        return limit != 0 and await self._line.get(limit)

@@ -53,6 +53,15 @@ def seconds_of(blocking: bool, timeout: float | None) -> float | None:
     return given
 
 
+def limit_of(timeout: float | None) -> float | None:
+    """How long wait() may wait: None is without limit. Its argument is that of threading.Condition.wait().
+
+    Raises:
+        ValueError, OverflowError, TypeError: it makes no sense.
+    """
+    return None if timeout is None else seconds_of(True, max(0.0, timeout + 0.0))
+
+
 class Form(Identified):
     """An asyncio form."""
 

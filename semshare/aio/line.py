@@ -110,8 +110,10 @@ class Line:
             ValueError: the line is closed.
         """
         self._join(turn, first)
-        over = None if timeout is None else turn.loop.call_later(timeout, wake, turn.future)
+        over = None
         try:
+            if timeout is not None:
+                over = turn.loop.call_later(timeout, wake, turn.future)
             await turn.future
         except BaseException:
             # Cancelled. Or GeneratorExit: the loop is closed, and nobody will ever run this task again.
@@ -136,25 +138,28 @@ class Line:
                 thread.start()
                 self._thread = thread
             if first:
+                self._rouse()
                 self._turns.appendleft(turn)
             else:
                 self._turns.append(turn)
             self._changed.notify_all()
 
+    def _rouse(self) -> None:
+        """Whose turn it is, is no more."""
+        if self._turns and self._turns[0].rouse is not None:
+            self._turns[0].rouse()
+
     def _leave(self, turn: Turn) -> bool:
         """Whether the turn came."""
-        rouse = None
         with self._changed:
             if turn in self._given:
                 self._given.remove(turn)
                 return True
             if turn in self._turns:
                 if turn is self._turns[0]:
-                    rouse = turn.rouse
+                    self._rouse()
                 self._turns.remove(turn)
-        if rouse is not None:
-            rouse()
-        return False
+            return False
 
     def pass_on(self) -> None:
         """Who has got it does not want it. What each waits for is its own here: nobody else does."""
@@ -168,13 +173,13 @@ class Line:
             given = len(self._given)
             for turn in [*self._given, *self._turns]:
                 self._fail(turn, self._closed())
+            for _ in range(given):
+                self.pass_on()
             if self._thread is not None:
                 self._then = then
                 self._changed.notify_all()
-        for _ in range(given):
-            self.pass_on()
-        if self._then is None:
-            then()
+                return
+        then()
 
     def _closed(self) -> ValueError:
         return ValueError(f"{self.what}: it is closed; open it anew")

@@ -24,15 +24,17 @@ class BaseLock(Held):
         """Whether that task has it."""
         return task in self._owners
 
-    def _release_save(self, task: asyncio.Task[Any] | None) -> int:
-        """Give it back however often it has been taken; returns what _acquire_restore() wants."""
-        times = self._owners[task]
+    def _times(self, task: asyncio.Task[Any] | None) -> int:
+        """How often that task has it."""
+        return self._owners[task]
+
+    def _give_back_all(self, task: asyncio.Task[Any] | None) -> None:
+        """Give it back however often that task has it."""
         self._owners[task] = 1
         self._give_back(task)
-        return times
 
-    async def _acquire_restore(self, task: asyncio.Task[Any] | None, times: int) -> BaseException | None:
-        """Have it as before. If the task is cancelled meanwhile, that is returned.
+    async def _take_back(self, task: asyncio.Task[Any] | None, times: int) -> BaseException | None:
+        """Have it so often again. If the task that waits for it is cancelled meanwhile, that is returned.
 
         Raises:
             OwnerDied, or what on_owner_died raised: with the lock in hand.

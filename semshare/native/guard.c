@@ -148,8 +148,8 @@ static int leave_by(GuardCore *self, const struct guard_ops *ops)
 	return error;
 }
 
-/* Leave by one who has not seen to what it guards.  @dead: as if he had died. */
-static void leave_as_found(GuardCore *self, bool dead)
+/* Leave by one who has not seen to what it guards. */
+static void leave_as_found(GuardCore *self)
 {
 	size_t i;
 
@@ -157,7 +157,7 @@ static void leave_as_found(GuardCore *self, bool dead)
 		for (i = 0; i < self->members_count; i++) {
 			struct guard_member *member = &self->members[i];
 
-			if (dead || member->holding.found == SEMSHARE_LOCK_DIED)
+			if (member->holding.found == SEMSHARE_LOCK_DIED)
 				mutex_leave_unrepaired(member->state, &member->holding);
 			else
 				(void)semshare_lock_leave(member->state, member->holding.epoch);
@@ -169,8 +169,11 @@ static void leave_as_found(GuardCore *self, bool dead)
 /* See holds.h: nobody can release it any more, and what it guards may be half done. */
 static void abandon(struct holds *holds, uint32_t count)
 {
+	GuardCore *self = (GuardCore *)holds->object;
+
+	/* The words stay as they are, and say that it is taken: who died is its owner. */
 	while (count--)
-		leave_as_found((GuardCore *)holds->object, true);
+		(void)operate(self, &self->leave);
 }
 
 /* Having entered: the words.  Returns how it was found; *@dead: who died, unless that is SEMSHARE_LOCK_SOUND. */
@@ -224,7 +227,7 @@ static bool see_to_death(GuardCore *self, enum semshare_lock_found found, const 
 	if (hold) {
 		PyErr_Fetch(&type, &value, &traceback);
 		hold_end(hold);
-		leave_as_found(self, false);
+		leave_as_found(self);
 		PyErr_Restore(type, value, traceback);
 	}
 	return false;
@@ -257,7 +260,8 @@ static bool taken(GuardCore *self, bool contended, int64_t waited)
 	}
 	hold_begin(hold, taker(self));
 	found = enter(self, &dead);
-	if (self->owner_died)
+	/* Others who share it have been told, too, and may look any time. */
+	if (self->owner_died && (self->kind == GUARD_EXCLUSIVE || found == SEMSHARE_LOCK_SOUND))
 		Py_CLEAR(self->owner_died);
 	return found == SEMSHARE_LOCK_SOUND || see_to_death(self, found, &dead);
 }

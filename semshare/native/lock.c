@@ -544,7 +544,7 @@ static void abandon(struct holds *holds, uint32_t count)
 	if (self->flags & LOCK_REENTRANT && semshare_load(&state->depth) >= count)
 		semshare_store(&state->depth, semshare_load(&state->depth) - count);
 	else
-		mutex_give_unrepaired(&self->mutex, &self->holding);
+		mutex_give_dead(&self->mutex);
 }
 
 /*

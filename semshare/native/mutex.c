@@ -300,9 +300,8 @@ int mutex_give(const struct mutex *mutex, const struct mutex_holding *holding)
 }
 
 /*
- * Leave the epoch odd: the next owner is to see to what the lock guards.  If the owner before was found dead, he is who
- * died, as if nobody had found him.  Of a lock whose last owner left it properly, this makes one that says its owner
- * died: us.
+ * Leave the epoch odd: the next owner is to see to what the lock guards.  The owner before, who was found dead, is who
+ * died, as if nobody had found him.
  */
 void mutex_leave_unrepaired(struct semshare_lock_state *state, const struct mutex_holding *holding)
 {
@@ -318,6 +317,12 @@ void mutex_leave_unrepaired(struct semshare_lock_state *state, const struct mute
 int mutex_give_unrepaired(const struct mutex *mutex, const struct mutex_holding *holding)
 {
 	mutex_leave_unrepaired(mutex->state, holding);
+	return give(mutex);
+}
+
+/* Give it back with the words as they are, which say that it is taken: who died is its owner, and that is this one. */
+int mutex_give_dead(const struct mutex *mutex)
+{
 	return give(mutex);
 }
 

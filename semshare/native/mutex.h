@@ -51,6 +51,7 @@ int mutex_wait(struct mutex *mutex, int64_t deadline, const volatile bool *stop,
 int mutex_give(const struct mutex *mutex, const struct mutex_holding *holding);
 void mutex_give_broken(const struct mutex *mutex);
 int mutex_give_unrepaired(const struct mutex *mutex, const struct mutex_holding *holding);
+int mutex_give_dead(const struct mutex *mutex);
 int64_t mutex_spin_ns(void);
 void mutex_count(struct mutex_waits *waits, bool contended, int64_t waited);
 

@@ -14,6 +14,7 @@ def _serve(pipe: Connection, mine: dict[str, Any]) -> None:
     while True:
         told = pipe.recv()
         if told is None:
+            threading.Thread(target=_succeed, args=(threading.current_thread(), pipe, mine), daemon=True).start()
             return
         function, arguments = told
         try:
@@ -24,6 +25,12 @@ def _serve(pipe: Connection, mine: dict[str, Any]) -> None:
             pipe.send(answer)
         except (TypeError, AttributeError) as error:
             pipe.send((False, RuntimeError(f"cannot be sent: {answer!r}: {error}")))
+
+
+def _succeed(before: threading.Thread, pipe: Connection, mine: dict[str, Any]) -> None:
+    before.join()
+    pipe.send((True, threading.get_native_id()))
+    _serve(pipe, mine)
 
 
 class Actor:
@@ -69,10 +76,11 @@ class Actor:
         return self.answer()
 
     def end(self) -> None:
-        """Tell it to end, as a thread does that has nothing more to do; the main thread then waits for the others."""
-        # Not by closing the pipe: other children have it as well.
+        """Tell it to end; another goes on in its place, with its dict. Not the main thread."""
+        assert self.number
         self._pipe.send(None)
-        self._pipe.close()
+        self.busy = True
+        self.tid = self.answer()
 
 
 class Troupe:
@@ -94,12 +102,9 @@ class Troupe:
         for other in others:
             other.close()
         process: dict[str, Any] = {}
-        threads = [threading.Thread(target=_serve, args=(pipe, {"process": process})) for pipe in pipes[1:]]
-        for thread in threads:
-            thread.start()
+        for pipe in pipes[1:]:
+            threading.Thread(target=_serve, args=(pipe, {"process": process}), daemon=True).start()
         _serve(pipes[0], {"process": process})
-        for thread in threads:
-            thread.join()
 
     def kill(self) -> None:
         """Kill all of them with SIGKILL."""
@@ -107,10 +112,6 @@ class Troupe:
         for actor in self.actors:
             actor._pipe.close()
             actor.busy = False
-
-    def signal(self, number: int) -> None:
-        """Send the process a signal: the thread of actor 0 has it handled."""
-        self._child.signal(number)
 
 
 def _whoami(mine: dict[str, Any]) -> int:

@@ -4,15 +4,12 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import gc
 import math
-import mmap
 import os
 import pickle
 import random
 import signal
-import struct
 import subprocess
 import sys
 import textwrap
@@ -23,46 +20,20 @@ from dataclasses import dataclass
 from typing import Any, Callable
 
 import pytest
+from aio_tasks import LIMIT, Counter, end_of, in_loop, taking, until, waiters, waiting
 from effort import scaled
 from processes import Child, Gate, wait_until
 
 import semshare
-from semshare import BadValue, BrokenBarrier, LockPool, OwnerDied, Removed, aio
+from semshare import BadValue, LockPool, OwnerDied, Removed, aio
 from semshare.aio import line
-from semshare.aio.line import _Waiter
-
-LIMIT = 60.0
-"""Seconds after which something that should happen did not."""
 
 
-def in_loop(test):
-    """Run a test's coroutine, with a limit; no thread may be left of it."""
-
-    @functools.wraps(test)
-    def run(**fixtures):
-        asyncio.run(asyncio.wait_for(test(**fixtures), 4 * LIMIT))
-        wait_until(lambda: not waiters(), "the end of the threads that wait")
-
-    return run
-
-
-def waiters() -> list[threading.Thread]:
-    """The threads that wait for tasks."""
-    return [thread for thread in threading.enumerate() if isinstance(thread, _Waiter)]
-
-
-async def until(condition: Callable[[], object], what: str = "the condition") -> None:
-    """Let others run until it is true."""
-    deadline = time.monotonic() + LIMIT
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not come about in {LIMIT:.0f} s"
-        await asyncio.sleep(0.001)
-
-
-async def end_of(child: Child) -> int:
-    """Its exit code; the loop runs meanwhile."""
-    await until(child.poll, f"the end of child {child.pid}")
-    return child.wait()
+@pytest.fixture(autouse=True)
+def threads_end_soon(monkeypatch):
+    """Each test waits for that."""
+    monkeypatch.setattr(line, "IDLE", 0.005)
+    monkeypatch.setattr(line, "FIRST_SLICE", 0.03)
 
 
 @dataclass(frozen=True)
@@ -104,7 +75,7 @@ KINDS = [
     Kind("RLock", aio.RLock, itself, semshare.RLock),
     Kind("RWLock.write", aio.RWLock, lambda made: made.write(), lambda name: semshare.RWLock(name).write()),
     Kind("MultiLock", Pool, lambda made: made.multi, lambda name: LockPool(name, 4).multi(0, 2, 3)),
-    Kind("Condition", aio.Condition, lambda made: made.lock, lambda name: semshare.condition.Condition(name).lock),
+    Kind("Condition", aio.Condition, lambda made: made.lock, lambda name: semshare.Condition(name).lock),
     Kind("Semaphore", aio.Semaphore, itself, semshare.Semaphore, False),
     Kind("BoundedSemaphore", aio.BoundedSemaphore, itself, semshare.BoundedSemaphore, False),
 ]
@@ -139,40 +110,6 @@ def other(kind, name, lock) -> Any:
 def opened(kind: Kind, name: str) -> Any:
     """Another object for the same."""
     return kind.lock(kind.make(name))
-
-
-async def waiting(lock: Any, number: int = 1, **arguments: Any) -> list[asyncio.Task[bool]]:
-    """So many tasks, in line."""
-    tasks = []
-    for _ in range(number):
-        before = len(lock._line)
-        tasks.append(asyncio.create_task(taking(lock, **arguments)))
-        await until(lambda before=before: len(lock._line) > before, "a task in line")
-    return tasks
-
-
-async def taking(lock: Any, **arguments: Any) -> bool:
-    return await lock.acquire(**arguments)
-
-
-class Counter:
-    """A number in shared memory, added to in two steps."""
-
-    def __init__(self) -> None:
-        self._memory = mmap.mmap(-1, 8)
-
-    @property
-    def value(self) -> int:
-        return struct.unpack_from("q", self._memory)[0]
-
-    @value.setter
-    def value(self, value: int) -> None:
-        struct.pack_into("q", self._memory, 0, value)
-
-    async def add(self) -> None:
-        before = self.value
-        await asyncio.sleep(0)
-        self.value = before + 1
 
 
 # ------------------------------------------------------------------------------------------------ taking and giving
@@ -365,16 +302,35 @@ async def test_tasks_are_served_in_their_order(lock, other):
 
 @each_kind
 @in_loop
-async def test_who_comes_later_does_not_overtake_those_in_line(lock):
-    await lock.acquire()
-    (first,) = await waiting(lock)
-    second = asyncio.create_task(taking(lock))
-    lock.release()
-    done, _ = await asyncio.wait({first, second}, return_when=asyncio.FIRST_COMPLETED)
-    assert done == {first}
-    lock.release()
-    await second
-    lock.release()
+async def test_who_comes_later_does_not_overtake_those_in_line(lock, other):
+    """Though it is free, and the thread has not got it yet."""
+    take, begin = lock._line._take, threading.Event()
+
+    def late(seconds: float) -> bool:
+        return begin.wait(LIMIT) and take(seconds)
+
+    lock._line._take = late
+    order = []
+
+    async def enter(number: int) -> None:
+        async with lock:
+            order.append(number)
+
+    async def acquire(number: int) -> None:
+        await lock.acquire()
+        order.append(number)
+        lock.release()
+
+    tasks = []
+    other.acquire()
+    for number, way in enumerate((enter, acquire, enter)):
+        tasks.append(asyncio.create_task(way(number)))
+        await until(lambda number=number: len(lock._line) > number)
+        if number == 0:
+            other.release()
+    begin.set()
+    await asyncio.gather(*tasks)
+    assert order == [0, 1, 2]
 
 
 @each_kind
@@ -489,14 +445,14 @@ async def test_who_would_wait_for_himself_is_told(kind, name, lock):
 async def test_who_waits_for_another_task_is_not(kind, name, lock):
     same = opened(kind, name)
     await lock.acquire()
-    tasks = [*await waiting(lock), *await waiting(same)]
-    lock.release()
-    assert await tasks[0]
+    tasks = {each: (await waiting(each))[0] for each in (lock, same)}
     with pytest.raises(RuntimeError, match="not acquired by this object"):
         same.release()
     lock.release()
-    assert await tasks[1]
-    same.release()
+    await asyncio.wait(tasks.values(), return_when=asyncio.FIRST_COMPLETED)
+    for each in sorted(tasks, key=lambda each: not tasks[each].done()):
+        assert await tasks[each]
+        each.release()
 
 
 @each_owned
@@ -798,8 +754,9 @@ def test_a_task_that_nobody_refers_to_any_more(kind, lock, other):
 
 def ends(program: str, name: str, *, send: int | None = None) -> subprocess.CompletedProcess[str]:
     """Run a program that says "now" and then is to end."""
+    in_any_case = f"import signal; signal.alarm({2 * LIMIT:.0f})\n"
     child = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(program), name],
+        [sys.executable, "-c", in_any_case + textwrap.dedent(program), name],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -876,15 +833,18 @@ async def test_who_waits_in_a_thread_that_the_interpreter_waits_for_is_waited_fo
     program = """
         import asyncio, sys, threading
         from semshare import aio
+        ready = threading.Event()
         async def wait():
             lock = aio.Lock(sys.argv[1])
             task = asyncio.ensure_future(lock.acquire())
             while not lock._line:
                 await asyncio.sleep(0)
-            print("now", flush=True)
+            ready.set()
             await task
             print("got it", flush=True)
         threading.Thread(target=asyncio.run, args=(wait(),)).start()
+        ready.wait()
+        print("now", flush=True)
     """
     other.acquire()
     done = asyncio.create_task(asyncio.to_thread(ends, program, name))
@@ -905,6 +865,7 @@ async def test_a_forked_child_has_nothing_of_it(kind, name, lock):
     def use() -> None:
         assert not waiters() and not lock._line
         if kind.owned:
+            assert repr(lock).endswith(f": locked by process {os.getppid()}>")
             with pytest.raises(RuntimeError):
                 lock.release()
 
@@ -1002,6 +963,56 @@ async def test_a_process_that_is_killed_frees_what_its_task_held(kind, name, loc
     lock.mark_consistent()
     lock.release()
     gate.close()
+
+
+@each_kind
+@in_loop
+async def test_a_storm_of_kills(kind, name, lock):
+    """Processes are killed whose tasks hold it, wait for it, and pass it on to each other."""
+    gate, chance = Gate(), random.Random(7)
+
+    async def use() -> None:
+        mine = opened(kind, name)
+
+        async def take() -> None:
+            while True:
+                async with mine:
+                    await asyncio.sleep(0)
+                await mine.acquire(timeout=0.0001) and mine.release()
+
+        tasks = [asyncio.create_task(take()) for _ in range(4)]
+        await asyncio.sleep(0.002)
+        gate.open()
+        await asyncio.wait(tasks)
+
+    for _ in range(scaled(10, 3)):
+        children = [Child(lambda: asyncio.run(use())) for _ in range(2)]
+        for _ in children:
+            gate.pass_through()
+        for child in children:
+            await asyncio.sleep(chance.random() / 100)
+            child.kill()
+        async with lock:
+            assert not kind.sync(name).acquire_nowait()
+            if kind.owned:
+                lock.mark_consistent()
+    assert not lock.locked()
+    gate.close()
+
+
+@in_loop
+async def test_a_holder_that_died_without_undo_is_told_to_who_waits(lock):
+    def take() -> None:
+        semshare.SemaphoreSet(semid=lock.semid).operate([semshare.Operation(0, -1)])
+
+    assert Child(take).wait() == 0
+    tasks = await waiting(lock, 2)
+    for task in tasks:
+        with pytest.raises(semshare.HolderDead):
+            await task
+    semshare.SemaphoreSet(semid=lock.semid).operate([semshare.Operation(0, 1)])
+    async with lock:
+        pass
 
 
 @in_loop
@@ -1117,6 +1128,13 @@ async def test_readers_share_and_writers_do_not(table, name):
     table._reader._owners.clear()
 
 
+async def waiting_writer(table: aio.RWLock) -> asyncio.Task[bool]:
+    """Who has said so to readers."""
+    (writer,) = await waiting(table.write())
+    await until(lambda: semshare.SemaphoreSet(semid=table.semid).values()[semshare.rwlock.WAITING] == 1)
+    return writer
+
+
 @in_loop
 async def test_a_writer_who_waits_comes_before_readers(table, name, monkeypatch):
     """Also from one slice of its wait to the next."""
@@ -1124,8 +1142,7 @@ async def test_a_writer_who_waits_comes_before_readers(table, name, monkeypatch)
     monkeypatch.setattr(line, "LONGEST_SLICE", 0.001)
     other = semshare.RWLock(name)
     await table.read().acquire()
-    (writer,) = await waiting(table.write())
-    await until(lambda: semshare.SemaphoreSet(semid=table.semid).values()[semshare.rwlock.WAITING] == 1)
+    writer = await waiting_writer(table)
     for _ in range(scaled(2000, 100)):
         assert not other.read().acquire_nowait()
     assert await table.read().acquire()  # by who reads
@@ -1141,7 +1158,7 @@ async def test_a_writer_who_waits_comes_before_readers(table, name, monkeypatch)
 @in_loop
 async def test_a_writer_who_is_cancelled_lets_readers_in(table):
     await table.read().acquire()
-    (writer,) = await waiting(table.write())
+    writer = await waiting_writer(table)
     (reader,) = await waiting(table.read())
     writer.cancel()
     assert await reader
@@ -1197,374 +1214,3 @@ async def test_a_rwlock_shows_its_state(table):
             side.close()
         with pytest.raises(ValueError):
             side.unlink()
-
-
-# ------------------------------------------------------------------------------------------------ events
-
-
-@pytest.fixture
-def event(name) -> Iterator[aio.Event]:
-    event = aio.Event(name)
-    yield event
-    event.unlink()
-
-
-async def in_line(form: Any, number: int, make: Callable[[], Any]) -> list[asyncio.Task[Any]]:
-    """So many tasks that wait."""
-    tasks = [asyncio.create_task(make()) for _ in range(number)]
-    await until(lambda: len(form._line) == number)
-    return tasks
-
-
-@in_loop
-async def test_an_event_lets_all_go_on(event, name):
-    other = semshare.Event(name)
-    assert not await event.wait(timeout=0.01)
-    assert not await event.wait(timeout=0)
-    tasks = await in_line(event, 100, event.wait)
-    assert len(waiters()) == 1
-    await until(lambda: other.waiters() == 1)
-    assert event.waiters() == 100
-    other.set()
-    other.clear()
-    assert await asyncio.gather(*tasks) == [True] * 100
-    assert not event.is_set()
-    event.set()
-    assert await event.wait() and other.is_set()
-
-
-@in_loop
-async def test_an_event_that_is_set_and_cleared_by_a_task_wakes_those_who_wait(event):
-    for _ in range(scaled(50, 5)):
-        (task,) = await in_line(event, 1, event.wait)
-        event.set()
-        event.clear()
-        assert await task
-
-
-@in_loop
-async def test_ends_of_waits_for_an_event(event, name):
-    first, second = await in_line(event, 2, event.wait)
-    first.cancel()
-    await asyncio.wait([first])
-    assert first.cancelled() and not second.done()
-    event.close()
-    with pytest.raises(ValueError, match="closed"):
-        await second
-    with pytest.raises(ValueError, match="closed"):
-        event.set()
-    same = aio.Event(name)
-    (task,) = await in_line(same, 1, same.wait)
-    same.unlink()
-    with pytest.raises(Removed):
-        await task
-
-
-# ------------------------------------------------------------------------------------------------ conditions
-
-
-@pytest.fixture(params=["its own", "Lock", "RLock"])
-def condition(request, names) -> Iterator[aio.Condition]:
-    lock = None if request.param == "its own" else getattr(aio, request.param)(names())
-    condition = aio.Condition(names(), lock)
-    yield condition
-    condition.unlink()
-    if lock is not None:
-        lock.unlink()
-
-
-async def notified(condition: aio.Condition, timeout: float | None = None) -> bool:
-    async with condition:
-        woken = await condition.wait(timeout)
-        assert condition.held()
-    return woken
-
-
-@in_loop
-async def test_notify_wakes_those_who_wait_longest(condition):
-    tasks = []
-    for number in range(5):
-        tasks.append(asyncio.create_task(notified(condition)))
-        await until(lambda number=number: condition.waiters() > number)
-    assert not condition.locked()
-    async with condition:
-        condition.notify(2)
-        assert not any(task.done() for task in tasks)
-    assert await asyncio.gather(*tasks[:2]) == [True] * 2
-    await asyncio.sleep(0.02)
-    assert [task.done() for task in tasks[2:]] == [False] * 3
-    async with condition:
-        condition.notify_all()
-    assert await asyncio.gather(*tasks) == [True] * 5
-    assert condition.waiters() == 0 and not condition.locked()
-
-
-@in_loop
-async def test_hundreds_wait_for_a_condition_in_one_thread(condition):
-    tasks = await in_line(condition, 200, lambda: notified(condition))
-    assert len(waiters()) == 1
-    async with condition:
-        condition.notify_all()
-    assert await asyncio.gather(*tasks) == [True] * 200
-
-
-@in_loop
-async def test_a_condition_is_one_for_tasks_threads_and_processes(condition):
-    """Each wakes the next."""
-    state = Counter()
-    turns = scaled(60, 6)
-    how = pickle.dumps(semshare.condition.Condition.attach(condition.name, lock=sync_of(condition)))
-
-    def play(number: int) -> None:
-        mine = pickle.loads(how)
-        for _ in range(turns):
-            with mine:
-                mine.wait_for(lambda: state.value % 3 == number)
-                state.value += 1
-                mine.notify_all()
-
-    async def play_too() -> None:
-        for _ in range(turns):
-            async with condition:
-                await condition.wait_for(lambda: state.value % 3 == 2)
-                state.value += 1
-                condition.notify_all()
-
-    child = Child(play, 0)
-    await asyncio.gather(play_too(), asyncio.to_thread(play, 1))
-    assert await end_of(child) == 0
-    assert state.value == 3 * turns
-
-
-def sync_of(condition: aio.Condition) -> Any:
-    """The lock that guards it, as a thread uses it."""
-    if condition._sync.own:
-        return None
-    cls = semshare.Lock if isinstance(condition.lock, aio.Lock) else semshare.RLock
-    return cls(condition.lock.name)
-
-
-@in_loop
-async def test_times_of_waits_for_a_condition(condition):
-    async with condition:
-        assert await condition.wait(timeout=0.01) is False
-        assert await condition.wait(timeout=0) is False
-        assert await condition.wait_for(lambda: False, timeout=0.01) is False
-        assert await condition.wait_for(lambda: 7) == 7
-        assert condition.held()
-    assert condition.waiters() == 0
-
-
-@in_loop
-async def test_only_who_holds_the_lock_waits_and_notifies(condition):
-    for use in (condition.notify, condition.notify_all, lambda: asyncio.ensure_future(condition.wait())):
-        with pytest.raises(RuntimeError):
-            result = use()
-            if result is not None:
-                await result
-    async with condition:
-        for use in (condition.notify, condition.notify_all):
-            with pytest.raises(RuntimeError, match="another task"):
-                await asyncio.create_task(called(use))
-
-
-async def called(function: Callable[[], object]) -> None:
-    function()
-
-
-@in_loop
-async def test_who_is_cancelled_in_a_wait_has_the_lock_and_hands_its_notification_on(condition):
-    held = []
-
-    async def wait() -> None:
-        async with condition:
-            try:
-                await condition.wait()
-            except asyncio.CancelledError:
-                held.append(condition.held())
-                raise
-
-    for _ in range(scaled(20, 3)):
-        first = asyncio.create_task(wait())
-        await until(lambda: condition.waiters() == 1)
-        second = asyncio.create_task(notified(condition))
-        await until(lambda: condition.waiters() == 2)
-        async with condition:
-            condition.notify()
-            first.cancel()
-        assert await asyncio.wait_for(second, LIMIT)
-        await asyncio.gather(first, return_exceptions=True)
-        assert first.cancelled()
-    assert held and all(held)
-    assert condition.waiters() == 0 and not condition.locked()
-
-
-@in_loop
-async def test_who_is_cancelled_is_not_notified(condition):
-    """The thread sleeps in the place of the first, who goes."""
-    first, second = await in_line(condition, 2, lambda: notified(condition))
-    first.cancel()
-    await asyncio.gather(first, return_exceptions=True)
-    assert condition.waiters() == 1
-    async with condition:
-        condition.notify()
-    assert await second
-
-
-@in_loop
-async def test_ends_of_waits_for_a_condition(condition):
-    (task,) = await in_line(condition, 1, lambda: notified(condition))
-    condition.close()
-    with pytest.raises(ValueError, match="closed"):
-        await task
-    if not condition._sync.own:
-        assert not condition.lock.locked()
-    same = pickle.loads(pickle.dumps(aio.Condition(condition.name, None if condition._sync.own else condition.lock)))
-    assert same.waiters() == 0
-    (task,) = await in_line(same, 1, lambda: notified(same))
-    same.unlink()
-    with pytest.raises(Removed):
-        await task
-
-
-def test_a_condition_whose_waiter_goes_with_its_loop(condition):
-    """What would have been its notification is for others."""
-    loop = asyncio.new_event_loop()
-    task = loop.create_task(notified(condition))
-    while not condition._line:
-        loop.run_until_complete(asyncio.sleep(0))
-    loop.close()
-    task._log_destroy_pending = False
-    wait_until(lambda: not waiters())
-    del task
-    gc.collect()
-    assert condition.waiters() == 0 and not condition.locked()
-
-
-@in_loop
-async def test_a_condition_whose_lock_finds_an_owner_dead(name):
-    condition = aio.Condition(name, on_owner_died="raise")
-    (task,) = await in_line(condition, 1, lambda: notified(condition))
-    other = semshare.condition.Condition(name)
-
-    def die() -> None:
-        other.acquire()
-        other.notify()
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    assert await end_of(Child(die)) == -signal.SIGKILL
-    with pytest.raises(OwnerDied):
-        await task
-    assert not condition.locked() and condition.waiters() == 0
-    with other:
-        other.mark_consistent()
-    condition.unlink()
-
-
-# ------------------------------------------------------------------------------------------------ barriers
-
-
-@pytest.fixture
-def barrier(name) -> Iterator[aio.Barrier]:
-    barrier = aio.Barrier(name, 3)
-    yield barrier
-    barrier.unlink()
-
-
-@in_loop
-async def test_a_barrier_is_one_for_tasks_threads_and_processes(barrier, name):
-    turns = scaled(60, 6)
-    other = semshare.barrier.Barrier(name, 3)
-
-    def meet() -> None:
-        for _ in range(turns):
-            other.wait()
-
-    async def meet_too() -> None:
-        for _ in range(turns):
-            async with barrier as number:
-                assert 0 <= number < 3
-
-    child = Child(meet)
-    await asyncio.gather(meet_too(), asyncio.to_thread(meet))
-    assert await end_of(child) == 0
-    assert sorted(await asyncio.gather(*(barrier.wait() for _ in range(3)))) == [0, 1, 2]
-    assert (barrier.n_waiting, barrier.broken, barrier.parties) == (0, False, 3)
-
-
-@in_loop
-async def test_hundreds_wait_at_a_barrier_in_one_thread(name):
-    barrier = aio.Barrier(name, 200)
-    tasks = await in_line(barrier, 199, barrier.wait)
-    assert len(waiters()) == 1 and barrier.waiters() == 199
-    numbers = [await barrier.wait(), *await asyncio.gather(*tasks)]
-    assert sorted(numbers) == list(range(200))
-    barrier.unlink()
-
-
-@in_loop
-async def test_a_time_that_is_over_breaks_a_barrier(barrier):
-    (task,) = await in_line(barrier, 1, barrier.wait)
-    with pytest.raises(BrokenBarrier):
-        await barrier.wait(timeout=0.01)
-    with pytest.raises(BrokenBarrier):
-        await task
-    assert barrier.broken
-    await barrier.reset()
-    assert not barrier.broken
-    tasks = await in_line(barrier, 2, barrier.wait)
-    await barrier.abort()
-    for task in tasks:
-        with pytest.raises(BrokenBarrier):
-            await task
-
-
-@in_loop
-async def test_who_is_cancelled_at_a_barrier_is_taken_out(barrier):
-    first, second = await in_line(barrier, 2, barrier.wait)
-    first.cancel()
-    await asyncio.gather(first, return_exceptions=True)
-    assert barrier.n_waiting == 1 and not barrier.broken
-    third = asyncio.create_task(barrier.wait())
-    await until(lambda: barrier.n_waiting == 2)
-    assert not second.done()
-    assert sorted([await barrier.wait(), await second, await third]) == [0, 1, 2]
-
-
-@in_loop
-async def test_the_action_of_a_barrier(names):
-    done = []
-
-    async def act() -> None:
-        await asyncio.sleep(0)
-        done.append(asyncio.current_task())
-
-    for action in (lambda: done.append(None), act):
-        barrier = aio.Barrier(names(), 2, action)
-        await asyncio.gather(barrier.wait(), barrier.wait())
-        assert len(done) == 1
-        done.clear()
-        barrier.unlink()
-
-    async def fail() -> None:
-        raise ZeroDivisionError
-
-    barrier = aio.Barrier(names(), 2, fail)
-    results = await asyncio.gather(barrier.wait(), barrier.wait(), return_exceptions=True)
-    assert sorted(type(result).__name__ for result in results) == ["BrokenBarrier", "ZeroDivisionError"]
-    assert barrier.broken
-    barrier.unlink()
-
-
-@in_loop
-async def test_ends_of_waits_at_a_barrier(barrier, name):
-    (task,) = await in_line(barrier, 1, barrier.wait)
-    barrier.close()
-    with pytest.raises(ValueError, match="closed"):
-        await task
-    same = aio.Barrier.attach(name)
-    await until(lambda: same.n_waiting == 0)
-    (task,) = await in_line(same, 1, same.wait)
-    same.unlink()
-    with pytest.raises(Removed):
-        await task

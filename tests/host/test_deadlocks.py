@@ -13,6 +13,7 @@ from lock_factories import LOCKS, Can
 from processes import LIMIT, Child, Gate, wait_until
 
 from semshare import Lock, LockPool, RLock, RWLock
+from semshare.lock import UNBOUND
 
 # Of a condition it is the lock, which is one of these.
 OWNED = [kind for kind in LOCKS if Can.OWN in kind.can and kind.id != "Condition"]
@@ -343,6 +344,45 @@ def test_waiting_in_a_signals_handler_is_a_wait_of_its_own(make):
         assert seen == [False]
     finally:
         signal.signal(signal.SIGUSR1, before)
+
+
+class Unbound(Lock):
+    """A lock that belongs to no thread: as those of asyncio do, whose tasks share one."""
+
+    _flags = UNBOUND
+
+
+def test_what_belongs_to_no_thread_is_waited_for_by_any(make):
+    lock = make(Unbound)
+    other = Unbound(lock.name)
+    lock.acquire()
+    assert lock.held() and not other.held()
+    # It may be a task of this very thread that releases it.
+    for same in (lock, other):
+        assert same.acquire(timeout=0.01) is False
+        assert same._wait_slice(0.01) is False
+    with pytest.raises(RuntimeError, match="not acquired by this object"):
+        other.release()
+    waiting = Thread(other.acquire)
+    wait_until(lambda: waits(lock), "a wait")
+    Thread(lock.release).end()
+    assert waiting.end() and other.held()
+    other.release()
+    assert lock.deaths == 0  # the thread that took it has ended
+
+
+def test_what_belongs_to_no_thread_belongs_to_a_process(make):
+    lock = make(Unbound)
+
+    def child():
+        assert not lock.held()
+        with pytest.raises(RuntimeError, match="before the fork"):
+            lock.release()
+        assert lock.acquire(timeout=0.01) is False
+
+    with lock:
+        assert Child(child).wait() == 0
+        assert lock.held()
 
 
 # ------------------------------------------------------------------------------------------------------------ at random

@@ -168,3 +168,31 @@ def test_an_owner_of_a_lock_may_be_killed_anywhere(name):
         print(f"killed at {length} instructions, told of {told} deaths")
     finally:
         lock.unlink()
+
+
+def test_a_death_is_remembered_wherever_those_who_are_told_are_killed(name):
+    """Whoever takes a suspect lock is told, however its owners since then ended."""
+    lock = Lock(name)
+    try:
+
+        def use() -> None:
+            with lock:
+                pass
+
+        use()
+        length = length_inside(lock.semid, use)
+        kill_at(lock.semid, length // 2, use)
+        for number in range(0, length, 3):
+            kill_at(lock.semid, number, use)
+            assert lock.suspect or number == 0
+            if number % 2:
+                continue  # the next finds it as that one left it
+            assert lock.acquire(timeout=60)
+            assert lock.owner_died is not None and lock.suspect
+            lock.release()
+        with lock:
+            lock.mark_consistent()
+        with lock:
+            assert lock.owner_died is None
+    finally:
+        lock.unlink()

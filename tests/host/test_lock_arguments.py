@@ -92,7 +92,7 @@ def made(request, name):
 @each_class
 def test_one_of_name_key_and_semid_is_given(cls, name):
     for given in ({}, {"name": name, "key": 5}, {"key": 5, "semid": 5}, {"name": name, "semid": 5}):
-        with pytest.raises(ValueError, match="its name, its key or its semid: one of them"):
+        with pytest.raises(ValueError, match="name, key or semid: give one of them"):
             cls(**given, **CLASSES[cls])
 
 
@@ -126,7 +126,7 @@ def test_keys_have_32_bits_and_are_not_0(cls):
         with pytest.raises(BadKey, match="32 bits") as caught:
             cls(key=bad, **CLASSES[cls])
         assert caught.value.errno == errno.ERANGE and hex(bad) in str(caught.value)
-    for bad in ("5", 5.0, b"k"):
+    for bad in ("5", 5.0, b"k", True):
         with pytest.raises(TypeError, match="key is an int"):
             cls(key=bad, **CLASSES[cls])
 
@@ -150,6 +150,8 @@ def test_a_semid_is_a_number_of_a_set_that_exists(cls):
         assert caught.value.errno == errno.ERANGE
     with pytest.raises(TypeError, match="semid is an int"):
         cls(semid="5", **CLASSES[cls])
+    with pytest.raises(TypeError, match="semid is an int"):
+        cls(semid=False, **CLASSES[cls])
     with pytest.raises(NotFound, match="2147483647"):
         cls(semid=0x7FFFFFFF, **CLASSES[cls])
 

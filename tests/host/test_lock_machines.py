@@ -31,6 +31,7 @@ member = st.integers(0, MEMBERS - 1)
 """Which thread; the first of each process is its main thread."""
 which = st.integers(0, 7)
 """Which one of some, of which there may be fewer."""
+times = st.integers(1, 3)
 
 
 class Company:
@@ -105,8 +106,8 @@ class LockMachine(RuleBasedStateMachine):
         """It has that, from now on."""
         raise NotImplementedError
 
-    def leave(self, process: int, pid: int) -> None:
-        """What that process has it has no more: it was killed."""
+    def leave(self, members: range, pid: int) -> None:
+        """What these have they have no more: their process was killed, or one of its threads ended."""
         raise NotImplementedError
 
     def values(self) -> list[int]:
@@ -158,8 +159,6 @@ class LockMachine(RuleBasedStateMachine):
 
     def take(self, number: int, wanted: Any, how: str) -> None:
         """Acquire that: "now", "soon" or whenever it can be had."""
-        if number in self.waiting:
-            return
         if how != "now" and self.never(number, wanted):
             self.refused(RuntimeError, number, take, wanted, *HOW[how])
         elif how == "ever":
@@ -172,6 +171,11 @@ class LockMachine(RuleBasedStateMachine):
             if expected:
                 self.enter(number, wanted, answer)
         self.settle()
+
+    def idle(self, number: int) -> int | None:
+        """That one, or if it waits the next that does not; None if all do."""
+        members = [(number + more) % MEMBERS for more in range(MEMBERS)]
+        return next((member for member in members if member not in self.waiting), None)
 
     def choose(self, has: list[tuple[int, Any]], which: int) -> tuple[int, Any] | None:
         """One of those who have something, and what, from the end; None if nobody does who can do anything now."""
@@ -204,16 +208,25 @@ class LockMachine(RuleBasedStateMachine):
             return  # to start another takes longer than all else
         pid = company.actor(process * THREADS).pid
         company.kill(process)
-        for number in range(process * THREADS, (process + 1) * THREADS):
+        members = range(process * THREADS, (process + 1) * THREADS)
+        for number in members:
             self.waiting.pop(number, None)
             self.opened.discard(number)
-        self.leave(process, pid)
+        self.leave(members, pid)
         self.settle()
+
+    @rule(number=member)
+    def end_thread(self, number: int) -> None:
+        actor = company.actor(number)
+        if actor.number and number not in self.waiting:
+            actor.end()
+            self.leave(range(number, number + 1), actor.pid)
+            self.settle()
 
 
 # How to acquire: an attempt, a wait that ends, one that does not.
 HOW: dict[str, tuple[object, ...]] = {"now": (False,), "soon": (True, 0.01), "ever": ()}
-how = st.sampled_from(sorted(HOW))
+how = st.sampled_from(["now", "soon", "ever", "ever"])
 
 
 def part(mine: dict[str, Any], wanted: Any) -> Any:
@@ -278,8 +291,8 @@ class RWLockMachine(LockMachine):
         else:
             self.reads[number] += 1
 
-    def leave(self, process: int, pid: int) -> None:
-        for number in range(process * THREADS, (process + 1) * THREADS):
+    def leave(self, members: range, pid: int) -> None:
+        for number in members:
             del self.reads[number]
             if self.writer == number:
                 self.writer = None
@@ -296,20 +309,23 @@ class RWLockMachine(LockMachine):
 
     @rule(number=member, wanted=side, how=how)
     def acquire(self, number: int, wanted: str, how: str) -> None:
-        self.take(number, wanted, how)
+        idle = self.idle(number)
+        if idle is not None:
+            self.take(idle, wanted, how)
 
-    @rule(which=which)
-    def release(self, which: int) -> None:
-        holder = self.choose(self.has(), which)
-        if holder is None:
-            return
-        number, wanted = holder
-        self.call(number, use, wanted, "release")
-        if wanted == "write":
-            self.writer = None
-        else:
-            self.reads -= Counter([number])
-        self.settle()
+    @rule(which=which, times=times)
+    def release(self, which: int, times: int) -> None:
+        for _ in range(times):
+            holder = self.choose(self.has(), which)
+            if holder is None:
+                return
+            number, wanted = holder
+            self.call(number, use, wanted, "release")
+            if wanted == "write":
+                self.writer = None
+            else:
+                self.reads -= Counter([number])
+            self.settle()
 
     @rule()
     def downgrade(self) -> None:
@@ -397,9 +413,9 @@ class MultiLockMachine(LockMachine):
         self.owner.update(dict.fromkeys(wanted, number))
         self.taken.add((number, wanted))
 
-    def leave(self, process: int, pid: int) -> None:
+    def leave(self, members: range, pid: int) -> None:
         for number, wanted in list(self.taken):
-            if number // THREADS == process:
+            if number in members:
                 self.taken.discard((number, wanted))
                 for lock in wanted:
                     del self.owner[lock]
@@ -410,25 +426,29 @@ class MultiLockMachine(LockMachine):
 
     @rule(number=member, wanted=wanted, how=how)
     def acquire(self, number: int, wanted: tuple[int, ...], how: str) -> None:
-        if how == "ever" and number not in self.waiting and self.circle(number, wanted):
-            self.refused(RuntimeError, number, take, wanted)
+        idle = self.idle(number)
+        if idle is None:
+            return
+        if how == "ever" and self.circle(idle, wanted):
+            self.refused(RuntimeError, idle, take, wanted)
         else:
-            self.take(number, wanted, how)
+            self.take(idle, wanted, how)
 
     def has(self) -> list[tuple[int, tuple[int, ...]]]:
         return sorted(self.taken)
 
-    @rule(which=which)
-    def release(self, which: int) -> None:
-        holder = self.choose(self.has(), which)
-        if holder is None:
-            return
-        number, wanted = holder
-        self.call(number, use, wanted, "release")
-        self.taken.discard(holder)
-        for lock in wanted:
-            del self.owner[lock]
-        self.settle()
+    @rule(which=which, times=times)
+    def release(self, which: int, times: int) -> None:
+        for _ in range(times):
+            holder = self.choose(self.has(), which)
+            if holder is None:
+                return
+            number, wanted = holder
+            self.call(number, use, wanted, "release")
+            self.taken.discard(holder)
+            for lock in wanted:
+                del self.owner[lock]
+            self.settle()
 
     @rule(which=which)
     def mark_consistent(self, which: int) -> None:
@@ -484,26 +504,30 @@ class SemaphoreMachine(LockMachine):
         self.free -= 1
         self.out[number // THREADS] += 1
 
-    def leave(self, process: int, pid: int) -> None:
-        self.free = min(self.free + self.out.pop(process, 0), self.most)
+    def leave(self, members: range, pid: int) -> None:
+        if len(members) == THREADS:  # what its threads have taken is the process's
+            self.free = min(self.free + self.out.pop(members.start // THREADS, 0), self.most)
 
     def values(self) -> list[int]:
         return [self.free]
 
     @rule(number=member, how=how)
     def acquire(self, number: int, how: str) -> None:
-        self.take(number, None, how)
+        idle = self.idle(number)
+        if idle is not None:
+            self.take(idle, None, how)
 
     @rule(number=member, permits=st.sampled_from([1, 1, 1, 2, 3, MOST]))
     def release(self, number: int, permits: int) -> None:
-        if number in self.waiting:
+        idle = self.idle(number)
+        if idle is None:
             return
         if self.free + permits > self.most:
-            self.refused(BadValue, number, use, None, "release", permits)
+            self.refused(BadValue, idle, use, None, "release", permits)
         else:
-            self.call(number, use, None, "release", permits)
+            self.call(idle, use, None, "release", permits)
             self.free += permits
-            process = number // THREADS
+            process = idle // THREADS
             self.out[process] = max(0, self.out[process] - permits)
         self.settle()
 
@@ -540,8 +564,8 @@ class BoundedSemaphoreMachine(SemaphoreMachine):
 
 def case(machine: type[LockMachine]) -> Any:
     machine.TestCase.settings = settings(
-        max_examples=scaled(50, 10),
-        stateful_step_count=50,
+        max_examples=scaled(40, 10),
+        stateful_step_count=100,
         deadline=None,
         # What fails is shown as it is: to make it shorter would take a time limit each time.
         phases=[Phase.explicit, Phase.reuse, Phase.generate],
