@@ -69,7 +69,6 @@ static int barrier_give_up(struct semshare_barrier *barrier,
  * * %-ETIMEDOUT - the time is over, and the barrier is broken for that
  * * %-EPIPE - it is broken, or was reset
  * * %-EINTR - a signal, or kthread_stop()
- * * %-EDEADLK - current is inside already
  * * %-ENOSPC - SEMSHARE_PLACES are inside, with those on their way out
  * * %-EPROTO - somebody set its semaphores or wrote its words
  * * %-EIDRM - its set was removed
@@ -132,8 +131,7 @@ static int barrier_by_owner(struct semshare_barrier *barrier,
  * Who waits, or comes before semshare_barrier_reset(), gets -EPIPE.
  *
  * Context: process context, sleeps: until it has the lock, in which nobody stays.
- * Return: 0; -EINTR, -EDEADLK, -EPROTO, -EIDRM, -ENOMEM, -EOPNOTSUPP as
- * semshare_barrier_wait().
+ * Return: 0; -EINTR, -EPROTO, -EIDRM, -ENOMEM, -EOPNOTSUPP as semshare_barrier_wait().
  */
 int semshare_barrier_abort(struct semshare_barrier *barrier)
 {

@@ -45,6 +45,7 @@
 
 /* So many pages are given back without a pause. */
 #define UNPIN_BATCH	512u
+#define UNMAP_TRIES	10
 
 /* ------------------------------------------------------------- accounting */
 
@@ -157,6 +158,19 @@ out:
 	return err;
 }
 
+/*
+ * To unmap needs memory itself.  What cannot be unmapped stays with the process, which
+ * has a right to it.
+ */
+static void unmap(unsigned long start, unsigned long length)
+{
+	unsigned int tries;
+
+	for (tries = 0; tries < UNMAP_TRIES; tries++)
+		if (vm_munmap(start, length) != -ENOMEM)
+			return;
+}
+
 /**
  * semshare_unpin - give back what is pinned
  * @pinned: the pages
@@ -233,7 +247,7 @@ static int memfd_pin(struct semshare_area *area, struct file *file)
 		return (long)start;
 	err = pages_pin(&pinned, start, file, 0, &found);
 	area->nr_pinned = pinned.count;
-	vm_munmap(start, length);
+	unmap(start, length);
 	return err;
 }
 
@@ -280,7 +294,7 @@ int semshare_segment_pin(struct semshare_pinned *pinned, int shmid)
 		return err;
 	err = pages_pin(pinned, start, NULL, shmid, &length);
 	if (length)
-		vm_munmap(start, length);
+		unmap(start, length);
 	return err;
 }
 

@@ -10,6 +10,7 @@ import random
 import signal
 import struct
 import time
+from pathlib import Path
 
 import abi
 import kernel
@@ -254,6 +255,41 @@ def test_who_may_not_write_the_companion_has_the_lock_without():
         before = bytes(made.segment.memory)
         abi.in_child(other_user)
         assert bytes(made.segment.memory) == before
+
+
+def pinned():
+    """Pages pinned by the kernel so far, less those given back."""
+    # Each processor counts by itself.
+    Path("/proc/sys/vm/stat_refresh").write_text("1")
+    counts = dict(line.split() for line in Path("/proc/vmstat").read_text().splitlines())
+    return int(counts["nr_foll_pin_acquired"]) - int(counts["nr_foll_pin_released"])
+
+
+@pytest.mark.parametrize("kind", [MUTEX, MULTI, CONDITION], ids=["mutex", "pool", "condition"])
+def test_the_companions_pages_are_let_go(kind):
+    with one_of(kind) as (made, _):
+        numbers = (1, 3) if kind == MULTI else ()
+        before = pinned()
+        for _ in range(20):
+            with KernelLock(kind, "locks", numbers=numbers):
+                assert pinned() > before
+            assert pinned() == before
+        assert Path(f"/proc/{os.getpid()}/maps").read_text().count("SYSV") == 1
+        made.segment.set32(lk.AT_ABI, 99)
+        assert errno_of(KernelLock, kind, "locks", numbers=numbers) == "EPROTO"
+        assert pinned() == before
+
+
+def test_the_companion_outlives_its_segment(lock, mutex):
+    """Kernel code has its pages for as long as it has the lock open."""
+    abi.libc.shmctl(lock.segment.shmid, IPC_RMID, None)
+    mutex.lock()
+    assert lock.word(EPOCH) == 1
+    mutex.unlock()
+    abi.libc.shmdt(lock.segment.address)
+    lock.segment.address = 0
+    mutex.lock(1)
+    mutex.unlock(1)
 
 
 @pytest.mark.parametrize("function", ["ksys_shmget", "do_shmat"])
