@@ -539,6 +539,30 @@ def test_interruptions_do_not_end_a_wait_nor_prolong_it(made, words):
 
 
 @each(Can.TIME | Can.SHARE)
+def test_who_is_stopped_while_it_waits_goes_on_waiting(made, gate):
+    def wait() -> None:
+        lock = made.again()
+        gate.open()
+        assert lock.acquire() is True
+        lock.release()
+        sys.exit(42)
+
+    with held_elsewhere(made):
+        child = Child(wait)
+        gate.pass_through()
+        for _ in range(3):
+            if made.can & Can.NAME:
+                wait_until(lambda: made.asleep() == 1, "the wait")
+            child.signal(signal.SIGSTOP)
+            os.waitid(os.P_PID, child.pid, os.WSTOPPED)
+            assert not made.free()
+            child.signal(signal.SIGCONT)
+            os.waitid(os.P_PID, child.pid, os.WCONTINUED)
+    assert child.wait() == 42
+    assert made.free()
+
+
+@each(Can.TIME | Can.SHARE)
 def test_a_handler_that_raises_ends_the_wait_and_nothing_is_held(made, gate):
     def wait() -> None:
         try:
