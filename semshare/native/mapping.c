@@ -26,7 +26,7 @@ typedef struct {
 	size_t size;
 	bool segment;		/* of shmat(), not of mmap() */
 	bool readonly;
-	bool closed;		/* the one that changes: by atomic operations */
+	bool closed;
 } Mapping;
 
 /*
@@ -148,7 +148,7 @@ static PyObject *Mapping_address(Mapping *self, void *Py_UNUSED(closure))
 
 static int Mapping_getbuffer(Mapping *self, Py_buffer *view, int flags)
 {
-	if (__atomic_load_n(&self->closed, __ATOMIC_RELAXED)) {
+	if (self->closed) {
 		PyErr_SetString(PyExc_ValueError, "this memory is closed");
 		view->obj = NULL;
 		return -1;
@@ -158,7 +158,7 @@ static int Mapping_getbuffer(Mapping *self, Py_buffer *view, int flags)
 
 static PyObject *Mapping_close(Mapping *self, PyObject *Py_UNUSED(ignored))
 {
-	__atomic_store_n(&self->closed, true, __ATOMIC_RELAXED);
+	self->closed = true;
 	Py_RETURN_NONE;
 }
 
