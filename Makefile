@@ -57,6 +57,9 @@ setup-arm64:
 test-all: setup setup-models setup-arm64 ## the host's tests and the machine's with every kernel, or those in KERNELS='…', and one table of them
 	@vm/test-all $(KERNELS)
 
+test-pythons: setup ## build, install and test the locks with each CPython that this machine has, 3.9 to 3.14t
+	@vm/test-pythons
+
 test-packaging: setup kmod ## install, sign and load the module as a new user would, in a chroot and under Secure Boot
 	@vm/venv packaging
 	@.venv/bin/python -m pytest tests/packaging -o timeout=3600 $$PYTEST_ARGS
@@ -69,6 +72,11 @@ vm: setup kmod ## a root shell in the machine, or CMD='…' run there (TIMEOUT=6
 bench: ## the benchmarks: times, on this machine without the module; instructions, in the virtual one (ARGS=…)
 	@vm/venv bench
 	@eval ".venv/bin/python -m bench $$SEMSHARE_ARGS"
+
+compare: ## try what ours and other packages' locks do, and print a table of it (ARGS=…; --write makes the page anew)
+	@vm/setup bench
+	@vm/venv bench
+	@eval ".venv/bin/python -m bench.compare $$SEMSHARE_ARGS"
 
 kmod: ## build the modules for KERNEL
 	@vm/kmod '$(KERNEL)'
@@ -92,6 +100,6 @@ clean: ## remove what was built; .venv stays
 distclean: clean ## and .venv; the cache of kernels, shared with other clones, stays
 	@rm -rf .venv
 
-.PHONY: help setup setup-models setup-arm64 demo test test-models test-arm64 test-all test-packaging vm bench kmod check dkms-install dkms-uninstall kmod-sign \
+.PHONY: help setup setup-models setup-arm64 demo test test-models test-arm64 test-all test-pythons test-packaging vm bench compare kmod check dkms-install dkms-uninstall kmod-sign \
 	clean distclean
 .NOTPARALLEL:

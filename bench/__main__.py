@@ -18,9 +18,10 @@ from .instructions import Counted
 from .measure import Comparison
 
 
-def comparisons(rounds: int) -> Iterator[Comparison]:
-    yield from locks.uncontended(rounds)
-    yield from locks.contended(rounds)
+def comparisons(rounds: int, only: str | None) -> Iterator[Comparison]:
+    yield from locks.locks(rounds)
+    if only == "locks":
+        return
     yield from rings.rings(rounds)
     yield from wakeups.wakeups(rounds)
     yield from parameters.parameters(rounds)
@@ -108,7 +109,7 @@ def count_records(kernel: str, progress: Console, must: bool) -> list[Comparison
 
 @click.command()
 @click.option("--rounds", default=measure.ROUNDS, show_default=True, type=click.IntRange(5))
-@click.option("--only", type=click.Choice(["times", "instructions"]), help="One part instead of both.")
+@click.option("--only", type=click.Choice(["times", "locks", "instructions"]), help="One part; locks: of times.")
 @click.option("--kernel", envvar="KERNEL", default="6.1", show_default=True, help="Of the virtual machine.")
 @click.option("--functions", is_flag=True, help="Instructions by function rather than by what they are for.")
 @click.option("--json", "as_json", is_flag=True, help="One object on stdout instead of the tables.")
@@ -121,7 +122,7 @@ def main(rounds: int, only: str | None, kernel: str, functions: bool, as_json: b
     """
     progress = Console(stderr=True)
     rows = []
-    for row in comparisons(rounds) if only != "instructions" else ():
+    for row in comparisons(rounds, only) if only != "instructions" else ():
         rows.append(row)
         progress.print(f"{row.what}: {row.ratio:.2f} × {row.against}", highlight=False)
     machine = {
@@ -130,8 +131,9 @@ def main(rounds: int, only: str | None, kernel: str, functions: bool, as_json: b
         "python": platform.python_version(),
         "load": os.getloadavg()[0],
     }
-    boots = count_instructions(kernel, progress, must=only is not None) if only != "times" else []
-    counted_rows = count_records(kernel, progress, must=only is not None) if only != "times" else []
+    counting = only in (None, "instructions")
+    boots = count_instructions(kernel, progress, must=only is not None) if counting else []
+    counted_rows = count_records(kernel, progress, must=only is not None) if counting else []
     if as_json:
         report = {
             "machine": machine,

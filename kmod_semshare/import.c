@@ -40,10 +40,12 @@
 #include "area.h"
 #include "backing.h"
 #include "compat/compat.h"
+#include "import.h"
 #include "resolve.h"
 
 /* So many pages are given back without a pause. */
 #define UNPIN_BATCH	512u
+#define UNMAP_TRIES	10
 
 /* ------------------------------------------------------------- accounting */
 
@@ -109,17 +111,17 @@ static bool is_segment(const struct vm_area_struct *vma, int shmid)
 
 /**
  * pages_pin - pin the pages of a mapping that was made just now
- * @area: whose pages they are to be
+ * @pinned: how many, and memory for them; out: what was pinned, also on an error
  * @start: where it starts, in current's address space
  * @file: of which file it is, or NULL: of segment @shmid
  * @shmid: see @file
  * @length: out: bytes of the mapping from @start, if it is what it was
  *
- * Return: 0; -EINVAL: it is shorter than the area; -EFAULT: it is something else
+ * Return: 0; -EINVAL: it is shorter than that; -EFAULT: it is something else
  * by now, or its pages cannot be had; -EINTR; -ENOMEM.
  */
-static int pages_pin(struct semshare_area *area, unsigned long start, struct file *file, int shmid,
-		     unsigned long *length)
+static int pages_pin(struct semshare_pinned *pinned, unsigned long start, struct file *file,
+		     int shmid, unsigned long *length)
 {
 	const unsigned long wanted = VM_SHARED | VM_WRITE;
 	struct mm_struct *mm = current->mm;
@@ -136,16 +138,16 @@ static int pages_pin(struct semshare_area *area, unsigned long start, struct fil
 		goto out;
 	*length = vma->vm_end - start;
 	err = -EINVAL;
-	if (*length >> PAGE_SHIFT < area->nr_pages)
+	if (*length >> PAGE_SHIFT < pinned->wanted)
 		goto out;
 	err = 0;
-	while (!err && area->nr_pinned < area->nr_pages) {
-		count = semshare_pin_user_pages(start + ((u64)area->nr_pinned << PAGE_SHIFT),
-						area->nr_pages - area->nr_pinned,
+	while (!err && pinned->count < pinned->wanted) {
+		count = semshare_pin_user_pages(start + ((u64)pinned->count << PAGE_SHIFT),
+						pinned->wanted - pinned->count,
 						FOLL_WRITE | FOLL_LONGTERM,
-						area->pages + area->nr_pinned);
+						pinned->pages + pinned->count);
 		if (count > 0)
-			area->nr_pinned += count;
+			pinned->count += count;
 		else
 			err = count ?: -EFAULT;
 	}
@@ -154,6 +156,38 @@ static int pages_pin(struct semshare_area *area, unsigned long start, struct fil
 out:
 	mmap_read_unlock(mm);
 	return err;
+}
+
+/*
+ * To unmap needs memory itself.  What cannot be unmapped stays with the process, which
+ * has a right to it.
+ */
+static void unmap(unsigned long start, unsigned long length)
+{
+	unsigned int tries;
+
+	for (tries = 0; tries < UNMAP_TRIES; tries++)
+		if (vm_munmap(start, length) != -ENOMEM)
+			return;
+}
+
+/**
+ * semshare_unpin - give back what is pinned
+ * @pinned: the pages
+ *
+ * Context: process context, may sleep.
+ */
+void semshare_unpin(struct semshare_pinned *pinned)
+{
+	unsigned int i, count;
+
+	for (i = 0; i < pinned->count; i += count) {
+		count = min(pinned->count - i, UNPIN_BATCH);
+		/* Kernel code may have written any of them. */
+		unpin_user_pages_dirty_lock(pinned->pages + i, count, true);
+		cond_resched();
+	}
+	pinned->count = 0;
 }
 
 static int import_begin(struct semshare_area *area)
@@ -176,15 +210,10 @@ static int import_end(struct semshare_area *area, int err)
 
 static void import_empty(struct semshare_area *area)
 {
-	unsigned int i, count;
+	struct semshare_pinned pinned = { .pages = area->pages, .count = area->nr_pinned };
 
 	vunmap(area->data);
-	for (i = 0; i < area->nr_pinned; i += count) {
-		count = min(area->nr_pinned - i, UNPIN_BATCH);
-		/* Kernel code may have written any of them. */
-		unpin_user_pages_dirty_lock(area->pages + i, count, true);
-		cond_resched();
-	}
+	semshare_unpin(&pinned);
 	kvfree(area->pages);
 	pins_uncharge(area);
 }
@@ -207,6 +236,7 @@ static int memfd_check(struct file *file, u64 size)
 
 static int memfd_pin(struct semshare_area *area, struct file *file)
 {
+	struct semshare_pinned pinned = { .pages = area->pages, .wanted = area->nr_pages };
 	unsigned long length = PAGE_ALIGN(i_size_read(file_inode(file)));
 	unsigned long start, found;
 	int err;
@@ -215,8 +245,9 @@ static int memfd_pin(struct semshare_area *area, struct file *file)
 	start = vm_mmap(file, 0, length, PROT_READ | PROT_WRITE, MAP_SHARED, 0);
 	if (IS_ERR_VALUE(start))
 		return (long)start;
-	err = pages_pin(area, start, file, 0, &found);
-	vm_munmap(start, length);
+	err = pages_pin(&pinned, start, file, 0, &found);
+	area->nr_pinned = pinned.count;
+	unmap(start, length);
 	return err;
 }
 
@@ -239,17 +270,40 @@ static int memfd_fill(struct semshare_area *area, const struct semshare_area_mak
 	return import_end(area, err);
 }
 
-static int sysv_pin(struct semshare_area *area, int shmid)
+/**
+ * semshare_segment_pin - pin the first pages of a SysV segment
+ * @pinned: how many, and memory for them; what was pinned is its caller's to give
+ *	back, also on an error
+ * @shmid: the segment, of current's IPC namespace
+ *
+ * Context: process context of a process, sleeps.  The caller does not hold its
+ * mmap_lock.
+ * Return: 0; -EACCES: current may not write it; -EINVAL, -EIDRM: there is none, or it
+ * is shorter; -EFAULT: something else was mapped in its place meanwhile, or its
+ * pages cannot be had; -EINTR; -ENOMEM; -EOPNOTSUPP: this kernel lacks a function.
+ */
+int semshare_segment_pin(struct semshare_pinned *pinned, int shmid)
 {
 	unsigned long start, length = 0;
 	int err;
 
+	if (!semshare_has(SEMSHARE_FN_DO_SHMAT) || !current->mm)
+		return -EOPNOTSUPP;
 	err = static_call(semshare_do_shmat)(shmid, NULL, 0, &start, SHMLBA);
 	if (err)
 		return err;
-	err = pages_pin(area, start, NULL, shmid, &length);
+	err = pages_pin(pinned, start, NULL, shmid, &length);
 	if (length)
-		vm_munmap(start, length);
+		unmap(start, length);
+	return err;
+}
+
+static int sysv_pin(struct semshare_area *area, int shmid)
+{
+	struct semshare_pinned pinned = { .pages = area->pages, .wanted = area->nr_pages };
+	int err = semshare_segment_pin(&pinned, shmid);
+
+	area->nr_pinned = pinned.count;
 	return err;
 }
 

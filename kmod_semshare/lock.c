@@ -36,6 +36,23 @@
 #define HINT_SLICE_NS	(SEMSHARE_RING_RECHECK_MS * (u64)NSEC_PER_MSEC)
 
 /**
+ * semshare_deadline - until when a call waits
+ * @timeout: jiffies from now
+ *
+ * Context: any, if @timeout is 0.
+ * Return: a time, SEMSHARE_DEADLINE_NOW or SEMSHARE_DEADLINE_NEVER.
+ */
+ktime_t semshare_deadline(long timeout)
+{
+	if (timeout <= 0)
+		return SEMSHARE_DEADLINE_NOW;
+	/* Also what is longer than a ktime_t can say: 292 years. */
+	if (timeout >= min_t(s64, MAX_SCHEDULE_TIMEOUT, KTIME_SEC_MAX * HZ / 2))
+		return SEMSHARE_DEADLINE_NEVER;
+	return ktime_add_safe(ktime_get(), ns_to_ktime(jiffies64_to_nsecs(timeout)));
+}
+
+/**
  * semshare_told_to_stop - has somebody asked current to give up?
  *
  * Return: true if a signal is pending or kthread_stop() waits for current.
@@ -117,14 +134,6 @@ static int lock_queue(struct semshare_lock *lock, unsigned int semaphore, ktime_
 	return err == -EINTR && !semshare_told_to_stop() ? -EAGAIN : err;
 }
 
-/* The value, or the process of the last operation, of the mutex; asked as the kernel. */
-static int lock_ask(struct semshare_lock *lock, int cmd)
-{
-	union semshare_semun none = {};
-
-	return semshare_sem_control(lock->ns, lock->semid, SEMSHARE_SEM_MUTEX, cmd, none);
-}
-
 static bool is_dead(int pid)
 {
 	bool dead;
@@ -135,24 +144,41 @@ static bool is_dead(int pid)
 	return dead;
 }
 
-/*
- * A holder who died without SEM_UNDO never gives the mutex back.  The kernel
- * remembers who operated on it last: if that one is gone, say who it was and
- * what frees the mutex.  As the last process seen may be that of an operation
- * between two of the questions, the first is asked again.
+/**
+ * semshare_sem_dead_holder - the process that has taken a semaphore for good
+ * @ns: namespace of the set
+ * @semid: the set
+ * @semaphore: one that is 1 when it is free
+ *
+ * A holder who died without SEM_UNDO never gives it back.  The kernel remembers who
+ * operated on it last.  As that may have been an operation between two of the
+ * questions, the first is asked again.
+ *
+ * Context: process context, may sleep.
+ * Return: its id as current sees it, or 0 if there is none, or none that can be told.
  */
-static void lock_name_dead_holder(struct semshare_lock *lock)
+int semshare_sem_dead_holder(struct ipc_namespace *ns, int semid, unsigned int semaphore)
 {
+	union semshare_semun none = {};
 	int pid;
 
-	if (lock_ask(lock, GETVAL))
-		return;
-	pid = lock_ask(lock, GETPID);
+	if (semshare_sem_control(ns, semid, semaphore, GETVAL, none))
+		return 0;
+	pid = semshare_sem_control(ns, semid, semaphore, GETPID, none);
 	/* 0: in a pid namespace that current does not see. */
-	if (pid <= 0 || !is_dead(pid) || lock_ask(lock, GETVAL) || lock_ask(lock, GETPID) != pid)
-		return;
-	pr_warn_ratelimited("area %s: process %d took its lock without SEM_UNDO and is dead; free it: semshare unlock --semid %d\n",
-			    lock->name, pid, lock->semid);
+	if (pid <= 0 || !is_dead(pid) || semshare_sem_control(ns, semid, semaphore, GETVAL, none) ||
+	    semshare_sem_control(ns, semid, semaphore, GETPID, none) != pid)
+		return 0;
+	return pid;
+}
+
+static void lock_name_dead_holder(struct semshare_lock *lock)
+{
+	int pid = semshare_sem_dead_holder(lock->ns, lock->semid, SEMSHARE_SEM_MUTEX);
+
+	if (pid)
+		pr_warn_ratelimited("area %s: process %d took its lock without SEM_UNDO and is dead; free it: semshare unlock --semid %d\n",
+				    lock->name, pid, lock->semid);
 }
 
 static int lock_wait(struct semshare_lock *lock, ktime_t deadline)
@@ -177,6 +203,25 @@ static int lock_wait(struct semshare_lock *lock, ktime_t deadline)
 	return err;
 }
 
+/**
+ * semshare_owner_describe - what current writes of itself where it has a lock
+ * @owner: out
+ *
+ * Context: task context.
+ * Return: when its process was started, in nanoseconds since boot.
+ */
+u64 semshare_owner_describe(struct semshare_owner *owner)
+{
+	u64 start = current->group_leader->start_boottime;
+
+	owner->kind = SEMSHARE_OWNER_KERNEL;
+	owner->pid = task_tgid_vnr(current);
+	owner->tid = task_pid_vnr(current);
+	/* In clock ticks, as field 22 of /proc/PID/stat has it. */
+	owner->start = div_u64(start, NSEC_PER_SEC / USER_HZ);
+	return start;
+}
+
 /*
  * What the owner writes of itself.  Kept for the next time, as a handle belongs
  * to one thread at a time: a task is known again by its address, its number and
@@ -190,12 +235,7 @@ static const struct semshare_owner *lock_owner(struct semshare_lock *lock)
 		return &lock->owner;
 	lock->task = current;
 	lock->pid = current->pid;
-	lock->start = start;
-	lock->owner.kind = SEMSHARE_OWNER_KERNEL;
-	lock->owner.pid = task_tgid_vnr(current);
-	lock->owner.tid = task_pid_vnr(current);
-	/* In clock ticks, as field 22 of /proc/PID/stat has it. */
-	lock->owner.start = div_u64(start, NSEC_PER_SEC / USER_HZ);
+	lock->start = semshare_owner_describe(&lock->owner);
 	return &lock->owner;
 }
 

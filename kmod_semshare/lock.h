@@ -10,7 +10,7 @@
 
 #include "sem.h"
 
-/* Deadlines of this file and ring.c: an absolute CLOCK_MONOTONIC time, or */
+/* Deadlines: an absolute CLOCK_MONOTONIC time, see semshare_deadline(), or */
 #define SEMSHARE_DEADLINE_NOW	((ktime_t)0)	/* do not wait */
 #define SEMSHARE_DEADLINE_NEVER	KTIME_MAX	/* wait */
 
@@ -52,6 +52,9 @@ struct semshare_lock {
 	struct semshare_lock_statistics statistics;
 };
 
+ktime_t semshare_deadline(long timeout);
+u64 semshare_owner_describe(struct semshare_owner *owner);
+int semshare_sem_dead_holder(struct ipc_namespace *ns, int semid, unsigned int semaphore);
 int semshare_lock_take(struct semshare_lock *lock, ktime_t deadline, bool *died);
 int semshare_lock_post(struct semshare_lock *lock, unsigned int hints);
 void semshare_sem_hint(struct ipc_namespace *ns, int semid, unsigned int semaphore, u32 count);

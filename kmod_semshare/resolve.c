@@ -42,6 +42,7 @@ DEFINE_STATIC_CALL_NULL(semshare_mm_alloc, mm_alloc);
 DEFINE_STATIC_CALL_NULL(semshare_arch_pick_mmap_layout, arch_pick_mmap_layout);
 DEFINE_STATIC_CALL_NULL(semshare_memfd_fcntl, memfd_fcntl);
 DEFINE_STATIC_CALL_NULL(semshare_do_shmat, do_shmat);
+DEFINE_STATIC_CALL_NULL(semshare_ksys_shmget, ksys_shmget);
 
 /**
  * struct kernel_function - one function of the kernel that this module calls
@@ -138,9 +139,15 @@ static struct kernel_function functions[SEMSHARE_FN_COUNT] = {
 	},
 	[SEMSHARE_FN_DO_SHMAT] = {
 		.name = "do_shmat",
-		.needed_for = "areas made of a SysV segment",
+		.needed_for = "areas made of a SysV segment, who owns a lock",
 		.key = &STATIC_CALL_KEY(semshare_do_shmat),
 		.trampoline = STATIC_CALL_TRAMP_ADDR(semshare_do_shmat),
+	},
+	[SEMSHARE_FN_SHMGET] = {
+		.name = "ksys_shmget",
+		.needed_for = "who owns a lock, conditions, barriers",
+		.key = &STATIC_CALL_KEY(semshare_ksys_shmget),
+		.trampoline = STATIC_CALL_TRAMP_ADDR(semshare_ksys_shmget),
 	},
 };
 

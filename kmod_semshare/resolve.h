@@ -32,6 +32,7 @@ enum semshare_function_id {
 	SEMSHARE_FN_ARCH_PICK_MMAP_LAYOUT,
 	SEMSHARE_FN_MEMFD_FCNTL,
 	SEMSHARE_FN_DO_SHMAT,
+	SEMSHARE_FN_SHMGET,
 	SEMSHARE_FN_COUNT,
 };
 
@@ -64,6 +65,7 @@ DECLARE_STATIC_CALL(semshare_mm_alloc, mm_alloc);
 DECLARE_STATIC_CALL(semshare_arch_pick_mmap_layout, arch_pick_mmap_layout);
 DECLARE_STATIC_CALL(semshare_memfd_fcntl, memfd_fcntl);
 DECLARE_STATIC_CALL(semshare_do_shmat, do_shmat);
+DECLARE_STATIC_CALL(semshare_ksys_shmget, ksys_shmget);
 
 int semshare_resolve_init(void);
 bool semshare_has(enum semshare_function_id id);

@@ -81,23 +81,6 @@ void semshare_ring_count_repair(struct semshare_ring *ring, int err)
 }
 
 /**
- * semshare_ring_deadline - until when a call waits
- * @timeout: jiffies from now
- *
- * Context: any, if @timeout is 0.
- * Return: a time, SEMSHARE_DEADLINE_NOW or SEMSHARE_DEADLINE_NEVER.
- */
-ktime_t semshare_ring_deadline(long timeout)
-{
-	if (timeout <= 0)
-		return SEMSHARE_DEADLINE_NOW;
-	/* Also what is longer than a ktime_t can say: 292 years. */
-	if (timeout >= min_t(s64, MAX_SCHEDULE_TIMEOUT, KTIME_SEC_MAX * HZ / 2))
-		return SEMSHARE_DEADLINE_NEVER;
-	return ktime_add_safe(ktime_get(), ns_to_ktime(jiffies64_to_nsecs(timeout)));
-}
-
-/**
  * semshare_ring_sleep - wait for a hint, or until it is time to look again
  * @ring: a handle
  * @semaphore: SEMSHARE_SEM_DATA or SEMSHARE_SEM_SPACE

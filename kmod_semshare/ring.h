@@ -72,7 +72,6 @@ static inline bool semshare_ring_is_broken(const struct semshare_ring *ring)
 const struct semshare_ring_port *semshare_ring_of(struct semshare_area *area);
 void semshare_ring_break(struct semshare_ring *ring, u32 why);
 void semshare_ring_count_repair(struct semshare_ring *ring, int err);
-ktime_t semshare_ring_deadline(long timeout);
 int semshare_ring_sleep(struct semshare_ring *ring, unsigned int semaphore, ktime_t deadline,
 			unsigned int *fruitless, bool *hinted);
 int semshare_ring_read(struct semshare_ring_port *port, struct semshare_ring_record *records,

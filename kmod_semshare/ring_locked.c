@@ -119,7 +119,7 @@ int semshare_ring_locked_put(struct semshare_ring *ring,
 			     const struct semshare_ring_entry *entries, unsigned int count,
 			     long timeout)
 {
-	ktime_t deadline = semshare_ring_deadline(timeout);
+	ktime_t deadline = semshare_deadline(timeout);
 	bool waits = deadline != SEMSHARE_DEADLINE_NOW;
 	struct semshare_sysv_cursors *at = &ring->port->sysv;
 	const unsigned int semaphore = SEMSHARE_SEM_SPACE;
@@ -186,7 +186,7 @@ static unsigned int ring_hints_of_get(struct semshare_ring *ring,
 int semshare_ring_locked_get(struct semshare_ring *ring, struct semshare_ring_record *records,
 			     unsigned int count, void *buffer, size_t size, long timeout)
 {
-	ktime_t deadline = semshare_ring_deadline(timeout);
+	ktime_t deadline = semshare_deadline(timeout);
 	bool waits = deadline != SEMSHARE_DEADLINE_NOW;
 	struct semshare_sysv_cursors *at = &ring->port->sysv;
 	const unsigned int semaphore = SEMSHARE_SEM_DATA;
@@ -249,7 +249,7 @@ int semshare_ring_lock(struct semshare_ring *ring, long timeout)
 
 	if (!semshare_may_sleep(_RET_IP_))
 		return -EOPNOTSUPP;
-	err = ring_enter(ring, semshare_ring_deadline(timeout));
+	err = ring_enter(ring, semshare_deadline(timeout));
 	if (!err)
 		ring->held = true;
 	return err;

@@ -418,7 +418,7 @@ int semshare_ring_lockless_put(struct semshare_ring *ring,
 			       long timeout)
 {
 	struct lockless_wait wait = {
-		.deadline = semshare_ring_deadline(timeout),
+		.deadline = semshare_deadline(timeout),
 		.semaphore = SEMSHARE_SEM_SPACE,
 	};
 	size_t done;
@@ -454,7 +454,7 @@ int semshare_ring_lockless_reserve(struct semshare_ring *ring, size_t size,
 				   struct semshare_ring_place *place, long timeout)
 {
 	struct lockless_wait wait = {
-		.deadline = semshare_ring_deadline(timeout),
+		.deadline = semshare_deadline(timeout),
 		.semaphore = SEMSHARE_SEM_SPACE,
 	};
 	int err;
@@ -530,7 +530,7 @@ int semshare_ring_lockless_get(struct semshare_ring *ring, struct semshare_ring_
 			       unsigned int count, void *buffer, size_t size, long timeout)
 {
 	struct lockless_wait wait = {
-		.deadline = semshare_ring_deadline(timeout),
+		.deadline = semshare_deadline(timeout),
 		.semaphore = SEMSHARE_SEM_DATA,
 	};
 	int read;

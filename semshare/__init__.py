@@ -2,12 +2,18 @@
 """Kernel code and Python processes take the same SysV semaphore set around the same mmap'd buffer."""
 
 from semshare._native import RecordView, Reservation
-from semshare.area import Area, AreaInfo, Event
+from semshare.area import Area, AreaEvent, AreaInfo
+from semshare.barrier import Barrier
 from semshare.channel import Channel, ChannelState, Command, Pending
+from semshare.condition import Condition
 from semshare.errors import (
     Abandoned,
     AbiMismatch,
     AddressTaken,
+    BadKey,
+    BadName,
+    BadValue,
+    BrokenBarrier,
     Cancelled,
     ChannelBroken,
     CommandFailed,
@@ -18,6 +24,7 @@ from semshare.errors import (
     Full,
     FullTimeout,
     HolderDead,
+    LimitReached,
     LockBroken,
     Malformed,
     NameCollision,
@@ -25,7 +32,6 @@ from semshare.errors import (
     NotFound,
     OutOfLimits,
     OwnerDied,
-    OwnerDiedWarning,
     PeerDied,
     Removed,
     RingBroken,
@@ -34,12 +40,20 @@ from semshare.errors import (
     UnknownOpcode,
     UnknownParameter,
     WouldBlock,
+    WrongKind,
+    WrongSize,
 )
-from semshare.lock import Lock, Owner
+from semshare.event import Event
+from semshare.lock import Lock, RLock
+from semshare.lock_pool import LockPool, MemberLock
 from semshare.lock_statistics import LockStatistics
+from semshare.multi_lock import MultiLock
 from semshare.names import key_of
+from semshare.owner import Owner
 from semshare.parameters import Limits, Parameter, Parameters
 from semshare.ring import Record, Ring, RingState
+from semshare.rwlock import ReadSide, RWLock, WriteSide
+from semshare.semaphore import BoundedSemaphore, Semaphore
 from semshare.semaphore_set import (
     IPC_CREAT,
     IPC_EXCL,
@@ -52,6 +66,18 @@ from semshare.semaphore_set import (
 
 __all__ = [
     "Lock",
+    "RLock",
+    "RWLock",
+    "ReadSide",
+    "WriteSide",
+    "Semaphore",
+    "BoundedSemaphore",
+    "Event",
+    "Condition",
+    "Barrier",
+    "LockPool",
+    "MemberLock",
+    "MultiLock",
     "Ring",
     "Channel",
     "Parameters",
@@ -68,7 +94,7 @@ __all__ = [
     "Pending",
     "ChannelState",
     "AreaInfo",
-    "Event",
+    "AreaEvent",
     "Owner",
     "LockStatistics",
     "key_of",
@@ -87,12 +113,18 @@ __all__ = [
     "NotFound",
     "NameExists",
     "NameCollision",
+    "BadName",
+    "BadKey",
+    "BadValue",
+    "WrongKind",
+    "WrongSize",
+    "LimitReached",
     "Denied",
     "Removed",
     "OwnerDied",
-    "OwnerDiedWarning",
     "HolderDead",
     "LockBroken",
+    "BrokenBarrier",
     "RingBroken",
     "RoleTaken",
     "Abandoned",

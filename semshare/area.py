@@ -31,7 +31,7 @@ from semshare.shm import PosixArea
 if TYPE_CHECKING:
     import numpy
 
-__all__ = ["Area", "AreaInfo", "Event", "list_areas"]
+__all__ = ["Area", "AreaInfo", "AreaEvent", "list_areas"]
 
 BACKENDS = ("module", "posix")
 LARGEST = 1 << 46
@@ -45,7 +45,7 @@ POLL = 0.002
 Handle = Union[ModuleArea, PosixArea]
 
 
-class Event(enum.IntFlag):
+class AreaEvent(enum.IntFlag):
     """What one is told of, and tells others: a hint, to look."""
 
     DATA = lib.SEMSHARE_EVENT_DATA
@@ -399,7 +399,7 @@ class Area:
         self._check_open()
         self._handle.bind(semid, own)
 
-    def notify(self, events: Event = Event.DATA) -> None:
+    def notify(self, events: AreaEvent = AreaEvent.DATA) -> None:
         """Wake those who wait for one of these events at a descriptor of the area, and kernel code that listens.
 
         A ring does that by itself, where somebody waits. This is for what else an area holds.
@@ -409,7 +409,7 @@ class Area:
         """
         self._of_module("notify").notify(events)
 
-    def add_eventfd(self, descriptor: int, events: Event = Event.DATA, *, from_user: bool = False) -> None:
+    def add_eventfd(self, descriptor: int, events: AreaEvent = AreaEvent.DATA, *, from_user: bool = False) -> None:
         """Hand an eventfd to the module, until the area is closed, or remove_eventfd().
 
         Args:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import os
 import queue
+import threading
 
 
 class Error(OSError):
@@ -56,6 +57,30 @@ class NameCollision(Error):
     """Something of another name has the same key: keys are hashes of 31 bits."""
 
 
+class BadName(Error, ValueError):
+    """That cannot be a name (EINVAL), or is too long for one (ENAMETOOLONG)."""
+
+
+class BadKey(Error, ValueError):
+    """That cannot be the key of a set: it is 0, which names nothing (EINVAL), or has more than 32 bits (ERANGE)."""
+
+
+class BadValue(Error, ValueError):
+    """A number that a semaphore, or a set, cannot have (ERANGE)."""
+
+
+class WrongKind(Error):
+    """What has that name, key or id is something else than it was opened as: a pool is no lock (EMEDIUMTYPE)."""
+
+
+class WrongSize(Error):
+    """It has another number of locks, permits or parties than it was opened with (EINVAL)."""
+
+
+class LimitReached(Error):
+    """The system has as many sets, semaphores, segments or as much memory of that sort as it may (ENOSPC)."""
+
+
 class Denied(Error, PermissionError):
     """This process may not do that."""
 
@@ -67,7 +92,8 @@ class Removed(Error):
 class OwnerDied(Error):
     """The owner of a lock died inside (EOWNERDEAD). What the lock guards may be half written.
 
-    The next owner finds one of these in Lock.owner_died; it is not raised unless a callback raises it.
+    Whoever owns the lock next finds one of these in its `owner_died`. It is raised only by a lock that was opened with
+    on_owner_died="raise".
 
     Attributes:
         kind: 1 a process, 2 a kernel thread, 0 not known.
@@ -83,9 +109,8 @@ class OwnerDied(Error):
         self.tid = tid
         self.start = start
 
-
-class OwnerDiedWarning(RuntimeWarning):
-    """A lock whose owner died inside was taken by somebody who does not say what is to be done then."""
+    def __reduce__(self) -> tuple[type[OwnerDied], tuple[str, int, int, int, int]]:
+        return type(self), (self.strerror or "", self.kind, self.pid, self.tid, self.start)
 
 
 class HolderDead(Error):
@@ -101,9 +126,16 @@ class HolderDead(Error):
         self.pid = pid
         self.semid = semid
 
+    def __reduce__(self) -> tuple[type[HolderDead], tuple[str, int, int]]:
+        return type(self), (self.strerror or "", self.pid, self.semid)
+
 
 class LockBroken(Error):
     """Two owners were inside at once, because somebody reset the semaphore (EPROTO)."""
+
+
+class BrokenBarrier(Error, threading.BrokenBarrierError):
+    """A barrier was aborted, or reset, or somebody's time was over while others waited (EPIPE)."""
 
 
 class RingBroken(Error):
@@ -165,6 +197,7 @@ _CLASSES: dict[int, type[Error]] = {
     errno.EPERM: Denied,
     errno.EIDRM: Removed,
     errno.EAGAIN: WouldBlock,
+    errno.ENOSPC: LimitReached,
     errno.ETIMEDOUT: Timeout,
 }
 

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import errno
 import re
 
 from semshare._abi import lib
+from semshare.errors import BadName
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,63}", re.ASCII)
 
@@ -14,14 +16,17 @@ def check(name: str) -> str:
     """Return `name` if it can be one of an area, a ring or a lock.
 
     Raises:
-        ValueError: it cannot.
+        BadName: it cannot.
         TypeError: it is no string.
     """
     if not isinstance(name, str):
         raise TypeError(f"a name is a str, not {type(name).__name__}")
     if _NAME.fullmatch(name) is None:
-        raise ValueError(
-            f"{name!r} cannot be a name: 1 to {lib.SEMSHARE_NAME_MAX} characters of A-Z, a-z, 0-9, '.', '_' and '-'"
+        most: int = lib.SEMSHARE_NAME_MAX
+        shown = repr(name) if len(name) <= 2 * most else f"{name[:most]!r}... ({len(name)} characters)"
+        raise BadName(
+            errno.ENAMETOOLONG if len(name) > most else errno.EINVAL,
+            f"{shown} cannot be a name: choose one of 1 to {most} characters of A-Z, a-z, 0-9, '.', '_' and '-'",
         )
     return name
 

@@ -16,8 +16,8 @@ from semshare import area_set, names
 from semshare._abi import ffi, lib
 from semshare._native import ParametersCore, owner
 from semshare.area import Area
-from semshare.errors import Denied, Error, NotFound, OutOfLimits, OwnerDied, Removed, Timeout, UnknownParameter
-from semshare.lock import Lock
+from semshare.errors import Denied, Error, NotFound, OutOfLimits, Removed, Timeout, UnknownParameter
+from semshare.lock import REPAIRED, AreaLock
 from semshare.semaphore_set import SemaphoreSet
 
 SIZE: int = lib.SEMSHARE_PARAMETERS_SIZE
@@ -118,7 +118,7 @@ class Parameters(ParametersCore, Mapping[str, Number]):
         self.name = area.name
         self.timeout = timeout
         self._area = area
-        self._lock: Lock | None = None
+        self._lock: AreaLock | None = None
         if self._attach(declarer):
             raise Error(
                 errno.EPROTO,
@@ -306,7 +306,7 @@ class Parameters(ParametersCore, Mapping[str, Number]):
         yield values
         self.update(values)
 
-    def _writers(self) -> Lock:
+    def _writers(self) -> AreaLock:
         """The lock of those who change groups. It is opened when it is needed: who only reads has no right to it."""
         if self._lock is None:
             semid = self._area.info().semid
@@ -323,7 +323,9 @@ class Parameters(ParametersCore, Mapping[str, Number]):
                     errno.EPROTO, f"{self._what}: set {semid} is not theirs; remove them: semshare rm {self.name}"
                 )
             memory, offset = self._area._handle.writable(VALUES, BANK_SIZE)
-            self._lock = _WritersLock(self.name, found.semid, memory, offset)
+            # What a dead owner left needs no repair: its group was not published, and the next writes all of it anew.
+            key = names.key_of(self.name)
+            self._lock = AreaLock("parameters", self.name, key, found.semid, memory, offset, REPAIRED)
         return self._lock
 
     # ---------------------------------------------------------------------------------------------------------- end
@@ -360,7 +362,7 @@ class Parameters(ParametersCore, Mapping[str, Number]):
                 "by one, or declare them with the same group"
             )
         if reason == "timeout":
-            who = f"process {value.owner.pid}" if value.owner else "somebody"
+            who = str(owner) if (owner := value.owner()) else "somebody"
             raise Timeout(
                 errno.ETIMEDOUT,
                 f"{self._what}: {who} changes a group for longer than {self.timeout} s; is it stopped? semshare ls "
@@ -402,30 +404,6 @@ class State(Mapping[str, Number]):
 
     def __repr__(self) -> str:
         return f"<state of {self._parameters._what}: {', '.join(f'{name}={self[name]!r}' for name in self)}>"
-
-
-class _WritersLock(Lock):
-    """The lock of those who change groups: semaphore 0 of the area's set, its words in the page of values.
-
-    What a dead owner left needs no repair: its group was not published, and the next one writes all of it anew.
-    """
-
-    def __init__(self, name: str, semid: int, memory: Any, offset: int) -> None:
-        self.on_owner_died = _nothing_to_repair
-        self.name = name
-        self.key = names.key_of(name)
-        self._segment = None
-        self._ring = False
-        self._found_dead = 0
-        self._open(semid, memory, offset, False)
-
-    @property
-    def _what(self) -> str:
-        return f"lock of parameters {self._identity}"
-
-
-def _nothing_to_repair(lock: Lock, died: OwnerDied) -> None:
-    """See _WritersLock."""
 
 
 # ------------------------------------------------------------------------------------------------------- declarations

@@ -28,7 +28,7 @@ from semshare.errors import (
     Timeout,
     failure,
 )
-from semshare.lock import Lock
+from semshare.lock import RING, AreaLock
 from semshare.semaphore_set import SemaphoreSet
 
 CONTROL_SIZE: int = lib.SEMSHARE_RING_CONTROL_SIZE
@@ -381,9 +381,11 @@ class Ring(RingCore):
             state = look(self.area.buffer)
             if state is not None:
                 self._verify(state)
-                self._lock: Lock | None = None
+                self._lock: AreaLock | None = None
                 if VARIANTS[state.variant].semaphores:
-                    self._lock = Lock._of_ring(self.name, state.key, state.semid, self.area._mapping, LOCK_OFFSET)
+                    self._lock = AreaLock(
+                        "ring", self.name, state.key, state.semid, self.area._mapping, LOCK_OFFSET, RING
+                    )
                 self.semid = state.semid
                 if not self.locked and not VARIANTS[state.variant].locked:
                     raise ValueError(f"ring {self.name!r}: one of variant {state.variant!r} has no lock to do without")
@@ -466,7 +468,7 @@ class Ring(RingCore):
             self._fail(errno.EIDRM, "wait")
 
     @property
-    def lock(self) -> Lock:
+    def lock(self) -> AreaLock:
         """The lock of its set, for what else the area holds.
 
         Raises:
@@ -564,8 +566,8 @@ class Ring(RingCore):
                 raise FullTimeout(code, f"{self._what}: no space within the time; does anybody take records?")
             raise EmptyTimeout(code, f"{self._what}: no record within the time; does anybody put records?")
         if code == errno.EBUSY:
-            owner = self._lock.owner if self._lock is not None else None
-            who = f"by process {owner.pid}" if owner else "by somebody"
+            owner = self._lock.owner() if self._lock is not None else None
+            who = f"by {owner or 'somebody'}"
             raise Timeout(
                 errno.ETIMEDOUT,
                 f"{self._what}: {doing}: its lock is held {who} all the time; is it stopped? semshare ls shows it",

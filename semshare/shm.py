@@ -21,14 +21,14 @@ import fcntl
 import os
 import stat
 import time
-from collections.abc import Collection, Iterator
-from typing import Any, Callable, NamedTuple
+from collections.abc import Iterator
+from typing import Any, Callable
 
 from semshare import memory, names, segment, semaphore_set
 from semshare._abi import ffi, lib
-from semshare._native import Mapping, is_dead, owner
+from semshare._native import Mapping, owner
 from semshare.area_info import AreaInfo
-from semshare.errors import AbiMismatch, Denied, Error, NameExists, NotFound, Removed, Timeout, failure
+from semshare.errors import AbiMismatch, Denied, Error, NameExists, NotFound, Timeout, failure
 from semshare.memory import ANYWHERE, Memory, Placement
 
 FOLDER = "/dev/shm"
@@ -400,7 +400,7 @@ class PosixArea:
             raise failure(errno.EPERM, _what(self.name), "unlink")
         # The set first: killed in between, the file is left, and tells what it was. A set alone tells nothing.
         _remove_set(trailer)
-        _remove_bells(self.name)
+        remove_bells(self.name)
         try:
             os.unlink(path)
         except FileNotFoundError:
@@ -448,7 +448,7 @@ def _remove_if_alone(path: str, fd: int) -> bool:
         # The set first: killed in between, the file is left, and tells what it was. A set alone tells nothing.
         if trailer is not None:
             _remove_set(trailer)
-        _remove_bells(os.path.basename(path)[len(PREFIX) :])
+        remove_bells(os.path.basename(path)[len(PREFIX) :])
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
         return True
@@ -464,7 +464,7 @@ def bell_paths(name: str) -> tuple[str, str]:
     return data, space
 
 
-def _remove_bells(name: str) -> None:
+def remove_bells(name: str) -> None:
     """Remove them, having rung once more for those who listen: there is nothing more to come."""
     for path in bell_paths(name):
         with contextlib.suppress(OSError):
@@ -477,7 +477,7 @@ def _remove_bells(name: str) -> None:
             os.unlink(path)
 
 
-def _stray_bells() -> Iterator[str]:
+def stray_bells() -> Iterator[str]:
     """FIFOs whose area is not there any more: somebody removed its file by hand."""
     with contextlib.suppress(OSError):
         for entry in sorted(os.listdir(FOLDER)):
@@ -829,105 +829,17 @@ def _all() -> Iterator[tuple[AreaInfo, int]]:
             os.close(fd)
 
 
-class Stale(NamedTuple):
-    """Something that nobody uses any more."""
-
-    kind: str
-    """ "area" or "lock"."""
-    name: str
-    detail: str
-
-
-def remove_stale(only: Collection[str] | None = None, *, dry_run: bool = False) -> list[Stale]:
-    """Remove what killed processes left behind: areas with the sets that they own, and bare locks.
-
-    A lock is left behind when nobody has it open, nobody waits for it and whoever made it is dead.
-
-    Args:
-        only: of these names only; None: all that there is on this machine, whoever made it.
-        dry_run: only say what would be removed.
-
-    Returns:
-        What was removed. What another user owns is left alone.
-    """
-    removed = []
-    for info, fd in _all():
-        if info.stale and (only is None or info.name in only):
-            owned = f", its set {info.semid}" if info.owns_set and info.semid is not None else ""
-            unbound = _unbound_set(info)
-            if dry_run or _remove_if_alone(path_of(info.name), fd):
-                removed.append(Stale("area", info.name, f"{path_of(info.name)}{owned}"))
-                if unbound is not None and not dry_run:
-                    with contextlib.suppress(Error):
-                        unbound.remove()
-    for name in sorted(set(_stray_bells())):
-        if only is None or name in only:
-            with contextlib.suppress(PermissionError):
-                if not dry_run:
-                    _remove_bells(name)
-                removed.append(Stale("area", name, f"the FIFOs {FOLDER}/{BELL_PREFIX}{name}.*, its file is gone"))
-    removed += [Stale("lock", name, detail) for name, detail in _stale_locks(only, dry_run)]
-    return removed
-
-
-def _unbound_set(info: AreaInfo) -> semaphore_set.SemaphoreSet | None:
-    """The set of an area whose maker was killed after making it and before binding it: never operated on."""
-    if info.semid is not None:
-        return None
+def remove_if_stale(name: str) -> bool:
+    """Remove an area that nobody uses, with the set that it owns. False: somebody uses it, or this user may not."""
+    path = path_of(name)
     try:
-        found = semaphore_set.SemaphoreSet(info.key)
-        state = found.stat()
-    except Error:
-        return None
-    ours = state.semaphores in (
-        lib.SEMSHARE_RING_NSEMS,
-        lib.SEMSHARE_RING_ROLE_NSEMS,
-        lib.SEMSHARE_RING_LANES_NSEMS,
-        lib.SEMSHARE_CHANNEL_NSEMS,
-        lib.SEMSHARE_PARAMETERS_NSEMS,
-    )
-    return found if ours and not state.last_operation else None
-
-
-def _stale_locks(only: Collection[str] | None, dry_run: bool) -> Iterator[tuple[str, str]]:
-    for state in segment.all_segments():
-        unused = state.size == lib.SEMSHARE_LOCK_SEGMENT_SIZE and state.key and not state.attached
-        if not unused or not is_dead(state.creator):
-            continue
-        companion = segment.attach(state.shmid)
-        if companion is None:
-            continue
-        try:
-            if companion.magic != lib.SEMSHARE_LOCK_MAGIC:
-                continue
-            name = companion.name or f"key {state.key:#x}"
-            if only is not None and name not in only:
-                continue
-            try:
-                found: semaphore_set.SemaphoreSet | None = semaphore_set.SemaphoreSet(semid=companion.semid)
-                assert found is not None
-                if found.key & 0xFFFFFFFF != state.key:
-                    found = None
-                elif found.value(0) != 1 or found.waiters(0) or found.zero_waiters(0):
-                    continue  # somebody holds it, by a plain program perhaps
-            except Removed:
-                found = None
-            except Error:
-                continue
-            # Behind all looks: whoever attached since then uses it.
-            now = segment.state_of(state.shmid)
-            if now is None or now.attached > 1:
-                continue
-            if not dry_run:
-                try:
-                    if found is not None:
-                        found.remove()
-                except Error:
-                    continue
-                companion.remove()
-            yield name, f"segment {state.shmid}" + (f", set {found.semid}" if found is not None else "")
-        finally:
-            companion.close()
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        return _remove_if_alone(path, fd)
+    finally:
+        os.close(fd)
 
 
 def find(name: str) -> AreaInfo:

@@ -65,6 +65,27 @@ HOST = [
         ),
         needs=("numpy",),
     ),
+    *(
+        Example(f"replace/{package}_{when}.py", prints, needs=(package,) if when == "before" else ())
+        for package, prints in (
+            ("multiprocessing", lines("200 lines, in order: True")),
+            ("posix_ipc", lines("3 × 100 = 300")),
+            ("filelock", lines("computed", "3 programs have 42")),
+        )
+        for when in ("before", "after")
+    ),
+    Example("replace/redis_after.py", lines("30 tickets, sold: 30")),
+    Example("replace/after_a_kill.py", lines(r"process \d+ left 'kil'", "first", "last")),
+    Example(
+        "async_locks.py",
+        lines(
+            "100 tasks of 2 processes: 100",
+            "had in a tenth of a second: False",
+            "three more, one of them cancelled: 102",
+            r"process \d+ died inside: 'half wri'",
+            "after the repair: 1",
+        ),
+    ),
     Example(
         "zero_copy.py",
         lines(r"camera 0: 10 pictures, mean 4\.5", r"camera 1: 10 pictures, mean 4\.5"),
@@ -80,6 +101,10 @@ MACHINE = [
         "interrupt_module/count_forks.py",
         lines(THERE) + r"(?:\d+: \S.* made a process\n){20}0 had no space\n",
         ("20",),
+    ),
+    Example(
+        "lock_module/transfer.py",
+        lines(THERE, "it moves money, too, and nothing is lost", "after a process was killed over it, nothing is lost"),
     ),
     Example(
         "parameters_module/steer_blink.py",
@@ -154,6 +179,7 @@ ELSEWHERE = {
     "plain_producer.py": "tests/host/test_demo.py",
     "judge_program_starts.py": "tests/vm/test_examples.py",
     "litmus.py": "tests/host/test_examples.py",
+    "replace/redis_before.py": "tests/host/test_replace.py",
     "async_consumer.py": "tests/host/test_aio.py",
 }
 """What is run in another way, or in more ways, and the test that does it."""

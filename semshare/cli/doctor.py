@@ -17,9 +17,10 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from semshare import Error, NotFound, _abi, _native, device, route, shm
+from semshare import Error, NotFound, _abi, _native, device, route, semaphore_set, stale
 from semshare._abi import ffi, lib
 from semshare.area import list_areas
+from semshare.cli import deadlocks
 from semshare.cli.group import wide_console
 from semshare.demo import kernel, program_start
 
@@ -40,12 +41,20 @@ class Finding:
 
 
 @click.command("doctor", short_help="Can this machine run semshare, and what to do if not.")
+@click.option("--deadlocks", "only_deadlocks", is_flag=True, help="Look for deadlocks, and for nothing else.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
-def command(as_json: bool) -> None:
+def command(only_deadlocks: bool, as_json: bool) -> None:
     """Say whether this machine can run semshare, and what to do about each "no".
 
     The exit status is 1 if the embedded default cannot run: a SysV set and POSIX shared memory, no kernel module.
+
+    With --deadlocks: draw who waits for whom in a circle, in this IPC namespace, and say who waits of whom nothing can
+    be known. The exit status is 1 if there is a deadlock, or perhaps one.
     """
+    if only_deadlocks:
+        if deadlocks.report(as_json):
+            raise SystemExit(1)
+        return
     findings = list(examine())
     broken = [finding for finding in findings if finding.needed and finding.verdict == NO]
     if as_json:
@@ -141,19 +150,31 @@ def _semtimedop_advice(code: int) -> str:
 
 def _semaphore_limits() -> Iterator[Finding]:
     try:
-        _, _, operations, sets = map(int, Path("/proc/sys/kernel/sem").read_text().split())
-        used = len(Path("/proc/sysvipc/sem").read_text().splitlines()) - 1
-    except (OSError, ValueError) as error:
-        yield Finding("semaphore limits", NOTE, str(error), "mount /proc to see them", needed=False)
+        most, used = semaphore_set.limits(), semaphore_set.usage()
+    except Error as error:
+        yield Finding("semaphore limits", NOTE, *_parts(error), needed=False)
         return
-    scarce = used >= sets * 0.9
+    advice = []
+    if _is_scarce(used.used_sets, most.sets):
+        advice.append(
+            "sysctl kernel.sem raises its fourth number (SEMMNI); a LockPool has thousands of locks in one set"
+        )
+    if _is_scarce(used.used_semaphores, most.semaphores):
+        advice.append("sysctl kernel.sem raises its second number (SEMMNS)")
     yield Finding(
         "semaphore limits",
-        NOTE if scarce else YES,
-        f"{used} of {sets} sets used, {operations} operations in one call",
-        "ipcs -s lists the sets; sysctl kernel.sem raises its fourth number (SEMMNI)" if scarce else "",
+        NOTE if advice else YES,
+        f"{used.used_sets:,} of {most.sets:,} sets used, {used.used_semaphores:,} of {most.semaphores:,} semaphores; "
+        f"{most.semaphores_per_set:,} in one set, {most.operations_per_call:,} operations in one call",
+        "; ".join(["ipcs -s lists the sets, semshare rm --stale removes ours that nobody uses", *advice])
+        if advice
+        else "",
         needed=False,
     )
+
+
+def _is_scarce(used: int, most: int) -> bool:
+    return used >= most * 0.9
 
 
 # --------------------------------------------------------------------------------------------------- shared memory
@@ -170,6 +191,7 @@ def _shared_memory() -> Iterator[Finding]:
         "a segment was made and removed" if shmid >= 0 else f"shmget: {os.strerror(code)}",
         "" if shmid >= 0 else "locks remember their owner there: ipcs -m, and sysctl kernel.shmmni, kernel.shmall",
     )
+    yield from _segment_limits()
     folder = Path("/dev/shm")
     probe = folder / f"semshare-doctor-{os.getpid()}-{time.monotonic_ns()}"
     try:
@@ -192,6 +214,26 @@ def _shared_memory() -> Iterator[Finding]:
         NOTE if little else YES,
         f"{folder}, {free >> 20} MiB free",
         f"mount -o remount,size=256M {folder}; in a container: --shm-size" if little else "",
+    )
+
+
+def _segment_limits() -> Iterator[Finding]:
+    what = "segment limits"
+    try:
+        used = len(Path("/proc/sysvipc/shm").read_text().splitlines()) - 1
+        most = int(Path("/proc/sys/kernel/shmmni").read_text())
+    except (OSError, ValueError) as error:
+        yield Finding(what, NOTE, str(error), "mount /proc to see them", needed=False)
+        return
+    scarce = _is_scarce(used, most)
+    yield Finding(
+        what,
+        NOTE if scarce else YES,
+        f"{used:,} of {most:,} segments used",
+        "ipcs -m lists them, semshare rm --stale removes ours that nobody uses; sysctl kernel.shmmni raises the limit"
+        if scarce
+        else "",
+        needed=False,
     )
 
 
@@ -304,12 +346,12 @@ def _parts(error: Error) -> tuple[str, str]:
 
 
 def _housekeeping() -> Iterator[Finding]:
-    stale = shm.remove_stale(dry_run=True)
+    found = [each for each in stale.find() if each.certain]
     yield Finding(
         "stale objects",
-        NOTE if stale else YES,
-        ", ".join(f"{each.kind} {each.name}" for each in stale) or "none",
-        "left by processes that were killed: semshare rm --stale" if stale else "",
+        NOTE if found else YES,
+        ", ".join(f"{each.kind} {each.name}" for each in found) or "none",
+        "left by processes that were killed: semshare rm --stale" if found else "",
         needed=False,
     )
     if not os.path.isdir("/run/systemd/system"):

@@ -10,12 +10,13 @@ from importlib import import_module
 from typing import IO, Any
 
 import click
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 WIDTH = 200
 """Columns of output that goes to a file or a pipe."""
+UNLIMITED = 10_000
 
-COMMANDS = ("demo", "exec", "watch", "ls", "get", "set", "rm", "unlock", "doctor")
+COMMANDS = ("demo", "exec", "watch", "ls", "inspect", "top", "get", "set", "rm", "unlock", "doctor")
 
 
 class Failure(click.ClickException):
@@ -34,6 +35,11 @@ def wide_console() -> Console:
     """A console on standard output: as wide as the terminal, and wide enough for our tables where there is none."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=max(console.width, WIDTH))
+
+
+def print_lines(console: Console, lines: RenderableType) -> None:
+    """Print tables that have a line for each object: as long as it is where there is no terminal to break it."""
+    console.print(lines, soft_wrap=True, width=None if console.is_terminal else UNLIMITED)
 
 
 class Commands(click.Group):

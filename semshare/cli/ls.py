@@ -4,18 +4,24 @@
 from __future__ import annotations
 
 import json
-import pwd
-from typing import Any
+from collections import Counter
 
 import click
 from rich.markup import escape
 from rich.table import Table
 
 from semshare import AreaInfo
-from semshare.cli import contents, inventory
+from semshare.cli import condition, contents, details, inventory, parties
 from semshare.cli.contents import Content, Kind
-from semshare.cli.group import wide_console
-from semshare.cli.inventory import Holder, SetInfo
+from semshare.cli.group import print_lines, wide_console
+from semshare.cli.sets import Holder, SetInfo
+
+SHOWN = 8
+"""So many values of a set stand in its line. Of one that has more, half as many: it has a line as others have."""
+HOLDERS = 2
+"""So many of a pool do, each with how many of its locks he has."""
+
+WORDY = ("state", "held by", "values", "waiters", "waiting", "memory", "asks", "answers")
 
 
 @click.command("ls", short_help="List areas, what they hold, and semaphore sets.")
@@ -31,82 +37,31 @@ def command(everybodys: bool, as_json: bool) -> None:
         click.echo(
             json.dumps(
                 {
-                    "areas": [_area_dict(info, content) for info, content in found.areas],
-                    "sets": [_set_dict(each) for each in found.sets],
+                    "areas": [details.of_area(info, content) for info, content in found.areas],
+                    "sets": [details.of_set(each) for each in found.sets],
                 }
             )
         )
         return
     console = wide_console()
     if found.areas:
-        console.print(_areas(found.areas), soft_wrap=True)
+        print_lines(console, _areas(found.areas))
     else:
         console.print("no areas")
     for kind in contents.KINDS:
         such = [(info, content) for info, content in found.areas if content is not None and content.kind is kind]
         if such:
             console.print()
-            console.print(_contents(kind, such), soft_wrap=True)
+            print_lines(console, _contents(kind, such))
     stale = [info.name for info, _ in found.areas if info.stale]
     if stale:
         console.print()
         console.print(f"{len(stale)} stale, of processes that were killed: semshare rm --stale", soft_wrap=True)
     console.print()
     if found.sets:
-        console.print(_sets(found.sets), soft_wrap=True)
+        print_lines(console, _sets(found.sets))
     else:
         console.print("no sets of this package" if not everybodys else "no sets")
-
-
-# ------------------------------------------------------------------------------------------------------- for programs
-
-
-def _area_dict(info: AreaInfo, content: Content | None) -> dict[str, Any]:
-    return {
-        "name": info.name,
-        "backend": info.backend,
-        "kind": info.kind,
-        "address": info.address,
-        "huge_pages": info.huge_pages,
-        "size": info.size,
-        "mode": f"{info.mode:04o}",
-        "uid": info.uid,
-        "gid": info.gid,
-        "key": info.key,
-        "created": info.created,
-        "creator_pid": info.creator_pid,
-        "handles": info.handles,
-        "maps": info.maps,
-        "kernel_users": info.kernel_users,
-        "semid": info.semid,
-        "owns_set": info.owns_set,
-        "state": _condition(info),
-        "holds": content.kind.name if content is not None else None,
-        **{each.name: None for each in contents.KINDS},
-        **({content.kind.name: content.kind.details(content.state)} if content is not None else {}),
-    }
-
-
-def _set_dict(each: SetInfo) -> dict[str, Any]:
-    holder = each.holder
-    return {
-        "semid": each.semid,
-        "key": each.state.key & 0xFFFFFFFF,
-        "name": each.name,
-        "use": each.use,
-        "mode": f"{each.state.mode & 0o777:04o}",
-        "uid": each.state.uid,
-        "values": each.values,
-        "waiters": each.waiters,
-        "zero_waiters": each.zero_waiters,
-        "owner": _holder_dict(holder) if holder is not None else None,
-        "roles": [{"role": role, **_holder_dict(holder)} for role, holder in each.roles],
-        "deaths": each.deaths,
-    }
-
-
-def _holder_dict(holder: Holder) -> dict[str, Any]:
-    return {"pid": holder.pid, "kind": holder.kind, "alive": holder.alive}
 
 
 # --------------------------------------------------------------------------------------------------------- for people
@@ -116,21 +71,22 @@ def _table(*columns: str) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0))
     for column in columns:
         right = column in ("size", "users", "semid", "put", "repairs", "deaths")
-        table.add_column(column, justify="right" if right else "left", no_wrap=True)
+        # On a narrow terminal words go to the next line, rather than numbers lose their end.
+        table.add_column(column, justify="right" if right else "left", no_wrap=column not in WORDY)
     return table
 
 
 def _areas(areas: list[tuple[AreaInfo, Content | None]]) -> Table:
     table = _table("area", "backend", "memory", "size", "mode", "owner", "users", "semid", "holds", "state")
     for info, content in areas:
-        state = _condition(info)
+        state = details.condition_of(info)
         table.add_row(
             escape(info.name),
             info.backend,
             _memory(info),
             f"{info.size:,}",
             f"{info.mode:04o}",
-            _user(info.uid),
+            parties.user(info.uid),
             _users(info),
             "-" if info.semid is None else str(info.semid),
             content.kind.name if content is not None else "-",
@@ -157,10 +113,6 @@ def _contents(kind: Kind, such: list[tuple[AreaInfo, Content]]) -> Table:
     return table
 
 
-def _condition(info: AreaInfo) -> str:
-    return "stale" if info.stale else "unlinked" if info.unlinked else "ok"
-
-
 def _users(info: AreaInfo) -> str:
     """Handles, and what else holds it."""
     text = "?" if info.handles is None else str(info.handles)
@@ -172,41 +124,52 @@ def _users(info: AreaInfo) -> str:
 
 
 def _sets(sets: list[SetInfo]) -> Table:
-    table = _table("semid", "key", "name", "use", "mode", "owner", "values", "waiters", "held by", "deaths")
+    table = _table("semid", "key", "name", "use", "state", "mode", "owner", "values", "waiters", "held by", "deaths")
     for each in sets:
         table.add_row(
             str(each.semid),
             f"{each.state.key & 0xFFFFFFFF:#010x}",
             escape(each.name) or "-",
             each.use or "-",
+            _state(each),
             f"{each.state.mode & 0o777:04o}",
-            _user(each.state.uid),
-            _numbers(each.values),
+            parties.user(each.state.uid),
+            numbers(each.values),
             _waiters(each),
-            _held_by(each),
+            held_by(each),
             str(each.deaths),
         )
     return table
 
 
-def _numbers(numbers: list[int] | None) -> str:
-    if numbers is None:
+def _state(each: SetInfo) -> str:
+    text = escape(condition.of(each)) or "-"
+    return f"[red]{text}[/]" if condition.is_troubled(each) else text
+
+
+def numbers(given: list[int] | None) -> str:
+    """The first of them; "?" if this user may not see them."""
+    if given is None:
         return "?"
-    shown = " ".join(map(str, numbers[:8]))
-    return shown + (" …" if len(numbers) > 8 else "")
+    shown = " ".join(map(str, given if len(given) <= SHOWN else given[: SHOWN // 2]))
+    return shown + (" …" if len(given) > SHOWN else "")
 
 
 def _waiters(each: SetInfo) -> str:
-    """How many wait for each semaphore, and after a slash, if there are any, for its becoming 0."""
-    text = _numbers(each.waiters)
-    return text + (f" / {_numbers(each.zero_waiters)}" if any(each.zero_waiters or []) else "")
+    """How many wait for each semaphore, and after a slash, if there are any, for its becoming 0; of many, for any."""
+    if len(each.waiters or []) > SHOWN:
+        return f"{each.waiting} in all"
+    text = numbers(each.waiters)
+    return text + (f" / {numbers(each.zero_waiters)}" if any(each.zero_waiters or []) else "")
 
 
-def _held_by(each: SetInfo) -> str:
-    """Who holds semaphore 0, and who has a role."""
-    found = [] if each.holder is None else [_holder(each.holder)]
+def held_by(each: SetInfo) -> str:
+    """Who holds its locks, and who has a role."""
+    taken = Counter(_holder(lock.holder) for lock in each.locks if lock.holder is not None)
+    found = [who if times == 1 else f"{who} ×{times}" for who, times in taken.most_common(HOLDERS)]
+    found += ["…"] if len(taken) > HOLDERS else []
     roles: dict[str, str] = {}
-    for role, holder in each.roles:
+    for role, _, holder in each.roles:
         who = _holder(holder)
         roles[who] = f"{roles[who]} and {role}" if who in roles else role
     return ", ".join([*found, *(f"{who} ({role})" for who, role in roles.items())]) or "-"
@@ -216,10 +179,3 @@ def _holder(holder: Holder) -> str:
     if not holder.pid:
         return "kernel" if holder.kind == "kernel" else "kernel or another pid namespace"
     return f"{holder.kind} {holder.pid}" + (" [red]dead[/]" if holder.alive is False else "")
-
-
-def _user(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)

@@ -179,7 +179,7 @@ static int take(ChannelCore *self, struct work *work, struct mutex_holding *hold
 		return error;
 	if (!work->patience)
 		work->patience = clock_now() + PATIENCE_NS;
-	error = mutex_wait(&self->mutex, work->patience, &self->closing, holding, &work->dead_holder);
+	error = mutex_wait(&self->mutex, PATIENCE_NS, work->patience, &self->closing, holding, &work->dead_holder);
 	if (error == EAGAIN)
 		return EINTR;
 	return error == ETIMEDOUT ? EBUSY : error;
@@ -204,7 +204,7 @@ static int pass_and_give(ChannelCore *self, struct work *work, pass_t pass, cons
 	int error = 0;
 	int given;
 
-	if (holding->died && semshare_channel_repair(&self->view))
+	if (holding->found == SEMSHARE_LOCK_DIED && semshare_channel_repair(&self->view))
 		semshare_channel_tell_broken(control, SEMSHARE_RING_BAD_REPAIR);
 	if (semshare_load(&control->state) == SEMSHARE_RING_OK)
 		error = pass(self, work, &hint);
@@ -403,6 +403,7 @@ static PyObject *ChannelCore_send(ChannelCore *self, PyObject *args)
 		return fail(self, &work, error);
 	return PyLong_FromUnsignedLongLong(work.position);
 }
+SECTION_VARARGS(ChannelCore, ChannelCore_send)
 
 /*
  * _receive(queue, most, timeout): a list of (kind, id, cookie, deadline_ns, opcode, status, payload); [] when the time
@@ -451,6 +452,7 @@ static PyObject *ChannelCore_receive(ChannelCore *self, PyObject *args)
 	}
 	return result;
 }
+SECTION_VARARGS(ChannelCore, ChannelCore_receive)
 
 /* _retract(position, id): whether nobody had taken it, and nobody will; None if the lock was not to be had at once. */
 static PyObject *ChannelCore_retract(ChannelCore *self, PyObject *args)
@@ -471,6 +473,7 @@ static PyObject *ChannelCore_retract(ChannelCore *self, PyObject *args)
 		return fail(self, &work, error);
 	return PyBool_FromLong(work.result);
 }
+SECTION_VARARGS(ChannelCore, ChannelCore_retract)
 
 /* _purge(): pass over withdrawn commands at the head of the queue. */
 static PyObject *ChannelCore_purge(ChannelCore *self, PyObject *Py_UNUSED(ignored))
@@ -482,6 +485,7 @@ static PyObject *ChannelCore_purge(ChannelCore *self, PyObject *Py_UNUSED(ignore
 		return fail(self, &work, error);
 	Py_RETURN_NONE;
 }
+SECTION_NOARGS(ChannelCore, ChannelCore_purge)
 
 /* _count(unmatched): add to that counter of the control page. */
 static PyObject *ChannelCore_count(ChannelCore *self, PyObject *args)
@@ -496,6 +500,7 @@ static PyObject *ChannelCore_count(ChannelCore *self, PyObject *args)
 		return fail(self, &work, error);
 	Py_RETURN_NONE;
 }
+SECTION_VARARGS(ChannelCore, ChannelCore_count)
 
 /*
  * _tell(outstanding, timeouts, cancels, deaths): who asks has so many outstanding now, and so many more that ended so.
@@ -519,6 +524,7 @@ static PyObject *ChannelCore_tell(ChannelCore *self, PyObject *args)
 		semshare_channel_count(&control->deaths, deaths);
 	Py_RETURN_NONE;
 }
+SECTION_VARARGS(ChannelCore, ChannelCore_tell)
 
 /* _take(role, timeout): whether the role, a number of enum semshare_channel_semaphore, is ours now. */
 static PyObject *ChannelCore_take(ChannelCore *self, PyObject *args)
@@ -564,6 +570,7 @@ static PyObject *ChannelCore_take(ChannelCore *self, PyObject *args)
 	}
 	Py_RETURN_TRUE;
 }
+SECTION_VARARGS(ChannelCore, ChannelCore_take)
 
 /* _give(role): leave it to others. */
 static PyObject *ChannelCore_give(ChannelCore *self, PyObject *args)
@@ -578,6 +585,7 @@ static PyObject *ChannelCore_give(ChannelCore *self, PyObject *args)
 	(void)semop(self->mutex.semid, &op, 1);
 	Py_RETURN_NONE;
 }
+SECTION_VARARGS(ChannelCore, ChannelCore_give)
 
 /*
  * _look(): (whether somebody answers, session, session_start, head of the commands), none of them younger than the first.
@@ -611,6 +619,7 @@ static PyObject *ChannelCore_look(ChannelCore *self, PyObject *Py_UNUSED(ignored
 	return Py_BuildValue("NKKK", PyBool_FromLong(value == 0), (unsigned long long)sight.session,
 			     (unsigned long long)sight.session_start, (unsigned long long)sight.head);
 }
+SECTION_NOARGS(ChannelCore, ChannelCore_look)
 
 /* ------------------------------------------------------ waiting at a descriptor */
 
@@ -629,6 +638,7 @@ static PyObject *ChannelCore_bells(ChannelCore *self, PyObject *args)
 	}
 	Py_RETURN_NONE;
 }
+SECTION_VARARGS(ChannelCore, ChannelCore_bells)
 
 /* A queue's number.  0, or -1 with an exception set. */
 static int queue_from(PyObject *object, enum semshare_channel_queue *queue)
@@ -657,6 +667,7 @@ static PyObject *ChannelCore_listen(ChannelCore *self, PyObject *object)
 	}
 	return PyLong_FromLong(self->bells.ears[work.queue]);
 }
+SECTION_O(ChannelCore, ChannelCore_listen)
 
 /* _hear(queue): make it unreadable; False if it was. */
 static PyObject *ChannelCore_hear(ChannelCore *self, PyObject *object)
@@ -668,6 +679,7 @@ static PyObject *ChannelCore_hear(ChannelCore *self, PyObject *object)
 	forget_parent(self);
 	return PyBool_FromLong(self->open && bells_listens(&self->bells, queue) && bells_hear(&self->bells, queue));
 }
+SECTION_O(ChannelCore, ChannelCore_hear)
 
 /* _arm(queue): have it made readable for the next message. To be followed by a look whether there is one. */
 static PyObject *ChannelCore_arm(ChannelCore *self, PyObject *object)
@@ -682,6 +694,7 @@ static PyObject *ChannelCore_arm(ChannelCore *self, PyObject *object)
 	semshare_bell_arm(bell_of(self, queue));
 	Py_RETURN_NONE;
 }
+SECTION_O(ChannelCore, ChannelCore_arm)
 
 /* _pass_on(queue): what was heard is for who has the role now, and listens to the same FIFO. */
 static PyObject *ChannelCore_pass_on(ChannelCore *self, PyObject *object)
@@ -699,21 +712,25 @@ static PyObject *ChannelCore_pass_on(ChannelCore *self, PyObject *object)
 	}
 	Py_RETURN_NONE;
 }
+SECTION_O(ChannelCore, ChannelCore_pass_on)
 
 static PyObject *ChannelCore_get_depth(ChannelCore *self, void *Py_UNUSED(closure))
 {
 	return PyLong_FromUnsignedLong(self->view.depth);
 }
+SECTION_GET(ChannelCore, ChannelCore_get_depth)
 
 static PyObject *ChannelCore_get_max_payload(ChannelCore *self, void *Py_UNUSED(closure))
 {
 	return PyLong_FromUnsignedLong(self->view.max_payload);
 }
+SECTION_GET(ChannelCore, ChannelCore_get_max_payload)
 
 static PyObject *ChannelCore_get_closed(ChannelCore *self, void *Py_UNUSED(closure))
 {
 	return PyBool_FromLong(!self->open);
 }
+SECTION_GET(ChannelCore, ChannelCore_get_closed)
 
 /* _open(semid, memory): 0, or the errno of semshare_channel_check(): EAGAIN if there is no channel (yet), or EPROTO. */
 static PyObject *ChannelCore_open(ChannelCore *self, PyObject *args)
@@ -735,12 +752,14 @@ static PyObject *ChannelCore_open(ChannelCore *self, PyObject *args)
 		return PyLong_FromLong(error);
 	}
 	self->mutex.semid = semid;
+	self->mutex.repaired = true;
 	self->mutex.state = &self->view.control->lock;
 	self->generation = owner_generation;
 	self->closing = false;
 	self->open = true;
 	return PyLong_FromLong(0);
 }
+SECTION_VARARGS(ChannelCore, ChannelCore_open)
 
 static PyObject *ChannelCore_close(ChannelCore *self, PyObject *Py_UNUSED(ignored))
 {
@@ -754,6 +773,7 @@ static PyObject *ChannelCore_close(ChannelCore *self, PyObject *Py_UNUSED(ignore
 		release_memory(self);
 	Py_RETURN_NONE;
 }
+SECTION_NOARGS(ChannelCore, ChannelCore_close)
 
 static PyObject *ChannelCore_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
 {
@@ -778,30 +798,30 @@ static void ChannelCore_dealloc(ChannelCore *self)
 }
 
 static PyMethodDef methods[] = {
-	{ "_open", (PyCFunction)ChannelCore_open, METH_VARARGS, NULL },
-	{ "_close", (PyCFunction)ChannelCore_close, METH_NOARGS, NULL },
-	{ "_send", (PyCFunction)ChannelCore_send, METH_VARARGS, NULL },
-	{ "_receive", (PyCFunction)ChannelCore_receive, METH_VARARGS, NULL },
-	{ "_retract", (PyCFunction)ChannelCore_retract, METH_VARARGS, NULL },
-	{ "_purge", (PyCFunction)ChannelCore_purge, METH_NOARGS, NULL },
-	{ "_count", (PyCFunction)ChannelCore_count, METH_VARARGS, NULL },
-	{ "_tell", (PyCFunction)ChannelCore_tell, METH_VARARGS, NULL },
-	{ "_take", (PyCFunction)ChannelCore_take, METH_VARARGS, NULL },
-	{ "_give", (PyCFunction)ChannelCore_give, METH_VARARGS, NULL },
-	{ "_look", (PyCFunction)ChannelCore_look, METH_NOARGS, NULL },
-	{ "_bells", (PyCFunction)ChannelCore_bells, METH_VARARGS, NULL },
-	{ "_listen", (PyCFunction)ChannelCore_listen, METH_O, NULL },
-	{ "_hear", (PyCFunction)ChannelCore_hear, METH_O, NULL },
-	{ "_arm", (PyCFunction)ChannelCore_arm, METH_O, NULL },
-	{ "_pass_on", (PyCFunction)ChannelCore_pass_on, METH_O, NULL },
+	{ "_open", METHOD(ChannelCore_open_varargs), METH_VARARGS, NULL },
+	{ "_close", METHOD(ChannelCore_close_noargs), METH_NOARGS, NULL },
+	{ "_send", METHOD(ChannelCore_send_varargs), METH_VARARGS, NULL },
+	{ "_receive", METHOD(ChannelCore_receive_varargs), METH_VARARGS, NULL },
+	{ "_retract", METHOD(ChannelCore_retract_varargs), METH_VARARGS, NULL },
+	{ "_purge", METHOD(ChannelCore_purge_noargs), METH_NOARGS, NULL },
+	{ "_count", METHOD(ChannelCore_count_varargs), METH_VARARGS, NULL },
+	{ "_tell", METHOD(ChannelCore_tell_varargs), METH_VARARGS, NULL },
+	{ "_take", METHOD(ChannelCore_take_varargs), METH_VARARGS, NULL },
+	{ "_give", METHOD(ChannelCore_give_varargs), METH_VARARGS, NULL },
+	{ "_look", METHOD(ChannelCore_look_noargs), METH_NOARGS, NULL },
+	{ "_bells", METHOD(ChannelCore_bells_varargs), METH_VARARGS, NULL },
+	{ "_listen", METHOD(ChannelCore_listen_o), METH_O, NULL },
+	{ "_hear", METHOD(ChannelCore_hear_o), METH_O, NULL },
+	{ "_arm", METHOD(ChannelCore_arm_o), METH_O, NULL },
+	{ "_pass_on", METHOD(ChannelCore_pass_on_o), METH_O, NULL },
 	{ NULL, NULL, 0, NULL },
 };
 
 static PyGetSetDef getset[] = {
-	{ "depth", (getter)ChannelCore_get_depth, NULL, PyDoc_STR("Commands that can be outstanding at a time."), NULL },
-	{ "max_payload", (getter)ChannelCore_get_max_payload, NULL,
+	{ "depth", ChannelCore_get_depth_get, NULL, PyDoc_STR("Commands that can be outstanding at a time."), NULL },
+	{ "max_payload", ChannelCore_get_max_payload_get, NULL,
 	  PyDoc_STR("Bytes of payload of the longest command, or reply."), NULL },
-	{ "closed", (getter)ChannelCore_get_closed, NULL, PyDoc_STR("Whether close() was called."), NULL },
+	{ "closed", ChannelCore_get_closed_get, NULL, PyDoc_STR("Whether close() was called."), NULL },
 	{ NULL, NULL, NULL, NULL, NULL },
 };
 

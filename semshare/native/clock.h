@@ -28,6 +28,18 @@ static inline struct timespec clock_timespec(int64_t ns)
 	return value;
 }
 
+/* The most that a wait can be told, as threading.TIMEOUT_MAX: in nanoseconds int64_t does not count further. */
+#define CLOCK_MOST_S	9223372036.0
+
+/* In so many seconds, up to CLOCK_MOST_S. */
+static inline int64_t clock_after(double seconds)
+{
+	int64_t now = clock_now();
+	double ns = seconds * NS_PER_S;
+
+	return ns < (double)(NEVER - now) ? now + (int64_t)ns : NEVER;
+}
+
 /* What one turn of a loop that waits for another processor costs it. */
 static inline void clock_relax(void)
 {

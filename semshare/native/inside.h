@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * How many threads are inside an object with the GIL released: the last of them lets go of what a close() in between had
- * to leave.  The child of a fork has none of its parent's threads.  Under the GIL.
+ * to leave.  The child of a fork has none of its parent's threads.  Under the GIL: see compat.h.
  */
 #ifndef SEMSHARE_NATIVE_INSIDE_H
 #define SEMSHARE_NATIVE_INSIDE_H

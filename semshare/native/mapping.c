@@ -26,7 +26,7 @@ typedef struct {
 	size_t size;
 	bool segment;		/* of shmat(), not of mmap() */
 	bool readonly;
-	bool closed;
+	bool closed;		/* the one that changes: by atomic operations */
 } Mapping;
 
 /*
@@ -148,7 +148,7 @@ static PyObject *Mapping_address(Mapping *self, void *Py_UNUSED(closure))
 
 static int Mapping_getbuffer(Mapping *self, Py_buffer *view, int flags)
 {
-	if (self->closed) {
+	if (__atomic_load_n(&self->closed, __ATOMIC_RELAXED)) {
 		PyErr_SetString(PyExc_ValueError, "this memory is closed");
 		view->obj = NULL;
 		return -1;
@@ -158,7 +158,7 @@ static int Mapping_getbuffer(Mapping *self, Py_buffer *view, int flags)
 
 static PyObject *Mapping_close(Mapping *self, PyObject *Py_UNUSED(ignored))
 {
-	self->closed = true;
+	__atomic_store_n(&self->closed, true, __ATOMIC_RELAXED);
 	Py_RETURN_NONE;
 }
 

@@ -2,6 +2,7 @@
 #include "native.h"
 
 #include "owner.h"
+#include "permits.h"
 
 static PyObject *owner(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 {
@@ -33,16 +34,28 @@ static struct PyModuleDef module = {
 	.m_methods = methods,
 };
 
+/* What there is once in a process, whatever interpreters it has. */
+static int setup(void)
+{
+	int error = owner_setup(holds_of_ended_thread);
+
+	if (!error)
+		error = holds_setup();
+	return error ? error : permits_setup();
+}
+
 PyMODINIT_FUNC PyInit__native(void)
 {
 	static bool ready;
 	PyObject *self;
 
-	if (PyType_Ready(&LockCore_Type) || PyType_Ready(&RingCore_Type) || PyType_Ready(&Mapping_Type) ||
-	    PyType_Ready(&ParametersCore_Type) || PyType_Ready(&ChannelCore_Type))
+	if (PyType_Ready(&LockCore_Type) || PyType_Ready(&GuardCore_Type) ||
+	    PyType_Ready(&RingCore_Type) || PyType_Ready(&Mapping_Type) ||
+	    PyType_Ready(&ParametersCore_Type) || PyType_Ready(&ChannelCore_Type) ||
+	    PyType_Ready(&ConditionCore_Type) || PyType_Ready(&BarrierCore_Type))
 		return NULL;
 	if (!ready) {
-		int error = owner_setup();
+		int error = setup();
 
 		if (error) {
 			errno = error;
@@ -50,17 +63,26 @@ PyMODINIT_FUNC PyInit__native(void)
 		}
 		ready = true;
 	}
-	self = PyModule_Create(&module);
+	self = parameters_setup() ? NULL : PyModule_Create(&module);
 	if (!self)
 		return NULL;
+#ifdef Py_GIL_DISABLED
+	PyUnstable_Module_SetGIL(self, Py_MOD_GIL_NOT_USED);
+#endif
 	Py_INCREF(&LockCore_Type);
+	Py_INCREF(&GuardCore_Type);
 	Py_INCREF(&RingCore_Type);
 	Py_INCREF(&ChannelCore_Type);
 	Py_INCREF(&Mapping_Type);
 	Py_INCREF(&ParametersCore_Type);
+	Py_INCREF(&ConditionCore_Type);
+	Py_INCREF(&BarrierCore_Type);
 	if (PyModule_AddObject(self, "LockCore", (PyObject *)&LockCore_Type) ||
+	    PyModule_AddObject(self, "GuardCore", (PyObject *)&GuardCore_Type) ||
 	    PyModule_AddObject(self, "RingCore", (PyObject *)&RingCore_Type) ||
 	    PyModule_AddObject(self, "ChannelCore", (PyObject *)&ChannelCore_Type) ||
+	    PyModule_AddObject(self, "ConditionCore", (PyObject *)&ConditionCore_Type) ||
+	    PyModule_AddObject(self, "BarrierCore", (PyObject *)&BarrierCore_Type) ||
 	    PyModule_AddObject(self, "Mapping", (PyObject *)&Mapping_Type) ||
 	    PyModule_AddObject(self, "ParametersCore", (PyObject *)&ParametersCore_Type) ||
 	    PyModule_AddObject(self, "RING_VARIANTS", ring_variants()) || record_types(self)) {

@@ -2,6 +2,7 @@
 #include "mutex.h"
 
 #include <sched.h>
+#include <stdlib.h>
 #include <sys/ipc.h>
 #include <sys/sem.h>
 #include <unistd.h>
@@ -21,74 +22,137 @@
  * kernel's lock on it away from the owner who wants to give it back.  An even epoch says that it may be free; if it is
  * not, it was handed to a sleeper, or its owner is a plain program that writes no epoch, or is on its way out.  Then a
  * new try waits for the epoch to move, or for RETRY_NS.
+ *
+ * That is unfair: who sleeps is served in turn, who looks, or has left the processor in between, when it happens so.  So of
+ * a fair mutex, as people's locks are, nobody looks unless there is a processor for each, owner and waiters: its words
+ * count who waits.  (Who is killed while he waits stays counted; now and then one who waits puts that right.)  He leaves
+ * the processor to nobody, and does not look for longer than it takes to wake somebody up; and where it was in vain, for
+ * half as long the next time, down to not at all.
  */
 #define SPIN_NS		(4 * NS_PER_US)
 #define LOOK_NS		(80 * NS_PER_US)
 #define RETRY_NS	(10 * NS_PER_US)
 #define LOOKS		16	/* at the epoch, between two at the clock */
+#define RECOUNT		64	/* waits of a thread, between two that make sure */
 
-/* Waits end this often to see whether the holder is dead, and whether there is a signal for the interpreter. */
+/*
+ * Waits end now and then to see whether the holder is dead, whether the lock was closed, and whether there is a signal for
+ * the interpreter: after SLICE_NS.  Each time a waiter loses his place among those who sleep, so where it takes longer than
+ * that until it is one's turn some would be overtaken time and again, and starve.  So who has waited long sleeps as long
+ * again; and who waited long the last time sleeps twice as long from the first: he is served in his turn.
+ */
 #define SLICE_NS	NS_PER_S
+#define LONGEST_SLICE_NS	(16 * NS_PER_S)
 /* Shorter waits than this are not worth the question. */
 #define DEATH_NS	(10 * NS_PER_MS)
 
-static void enter(const struct mutex *mutex, const struct semshare_owner *self, struct mutex_holding *holding)
+/* Note who has taken it, and whether the owner before died; @state may be NULL. */
+void mutex_enter(struct semshare_lock_state *state, bool repaired, const struct semshare_owner *self,
+		 struct mutex_holding *holding)
 {
-	struct semshare_lock_state *state = mutex->state;
-
-	holding->died = false;
+	holding->found = SEMSHARE_LOCK_SOUND;
 	holding->epoch = 0;
 	if (!state)
 		return;
+	if (!repaired) {
+		holding->found = semshare_lock_enter_wary(state, self, &holding->epoch, &holding->dead);
+		return;
+	}
 	if (semshare_load(&state->epoch) & 1) {
 		holding->dead.kind = semshare_load(&state->owner_kind);
 		holding->dead.pid = semshare_load(&state->owner_pid);
 		holding->dead.tid = semshare_load(&state->owner_tid);
 		holding->dead.start = semshare_load(&state->owner_start);
 	}
-	holding->died = semshare_lock_enter(state, self, &holding->epoch);
+	if (semshare_lock_enter(state, self, &holding->epoch))
+		holding->found = SEMSHARE_LOCK_DIED;
 }
 
 int mutex_try(const struct mutex *mutex, struct mutex_holding *holding)
 {
-	struct sembuf take = { 0, -1, IPC_NOWAIT | SEM_UNDO };
+	struct sembuf take = { mutex->number, -1, IPC_NOWAIT | SEM_UNDO };
 	const struct semshare_owner *self = owner_self();
 
 	if (semop(mutex->semid, &take, 1))
 		return errno;
-	enter(mutex, self, holding);
+	mutex_enter(mutex->state, mutex->repaired, self, holding);
 	return 0;
+}
+
+/* Processors that this thread may run on.  Asked anew now and then: affinities change. */
+static int processors(void)
+{
+	static __thread unsigned int generation = -1u;
+	static __thread unsigned int asked;
+	static __thread int count;
+
+	if (generation != owner_generation || asked++ % 64 == 0) {
+		generation = owner_generation;
+		count = owner_processors();
+	}
+	return count;
 }
 
 /*
  * How long this thread may look at full speed for what another one does: SPIN_NS; 0, if it may run on one processor
  * only, where the other may wait for that very one, so it leaves it to others each time; -1 on a machine that has but
- * one: not at all.  Asked anew now and then: affinities change.
+ * one: not at all.
  */
 int64_t mutex_spin_ns(void)
 {
-	static unsigned int generation = -1u;
-	static unsigned int asked;
-	static int64_t spin;
+	static int online;	/* every thread finds the same */
 
-	if (generation != owner_generation || asked++ % 64 == 0) {
-		generation = owner_generation;
-		if (sysconf(_SC_NPROCESSORS_ONLN) == 1)
-			spin = -1;
-		else
-			spin = owner_processors() > 1 ? SPIN_NS : 0;
-	}
-	return spin;
+	if (!semshare_load(&online))
+		semshare_store(&online, (int)sysconf(_SC_NPROCESSORS_ONLN));
+	if (semshare_load(&online) == 1)
+		return -1;
+	return processors() > 1 ? SPIN_NS : 0;
 }
 
-static int look(const struct mutex *mutex, int64_t deadline, struct mutex_holding *holding)
+/* One more waits: this thread. */
+static void begin_wait(const struct mutex *mutex)
 {
-	int64_t now, begin, retry = 0, spin = mutex_spin_ns();
+	static __thread unsigned int waits;
+	__u32 *waiters = &mutex->state->waiters;
+	__u32 count = __atomic_add_fetch(waiters, 1, __ATOMIC_RELAXED);
+	int asleep;
+
+	if (count > 1 && ++waits % RECOUNT == 0) {
+		asleep = semctl(mutex->semid, mutex->number, GETNCNT);
+		if (asleep >= 0)
+			semshare_store(waiters, (__u32)asleep + 1);
+	}
+}
+
+static void end_wait(const struct mutex *mutex)
+{
+	__u32 *waiters = &mutex->state->waiters;
+	__u32 count = semshare_load(waiters);
+
+	/* Not below 0, if somebody has counted anew meanwhile. */
+	while (count && !__atomic_compare_exchange_n(waiters, &count, count - 1, true, __ATOMIC_RELAXED,
+						     __ATOMIC_RELAXED))
+		;
+}
+
+/*
+ * Is there no processor for each of them?  Who was handed it, and is about to wake up, still counts as one who waits.  Two
+ * that may run on one only may each have their own.
+ */
+static bool is_crowded(const struct mutex *mutex)
+{
+	int64_t parties = (int64_t)semshare_load(&mutex->state->waiters) + (semshare_load(&mutex->state->epoch) & 1);
+
+	return parties > 2 && parties > processors();
+}
+
+/* Look for at most @most.  EAGAIN: in vain. */
+static int look(const struct mutex *mutex, int64_t deadline, int64_t most, struct mutex_holding *holding)
+{
+	int64_t now, begin, retry = 0, spin = mutex->fair ? most : mutex_spin_ns();
 	__u32 epoch, failed = 1;	/* odd: none has failed yet */
 	int i, error;
 
-	if (!mutex->state || spin < 0)
-		return EAGAIN;
 	now = begin = clock_now();
 	if (!spin)
 		sched_yield();
@@ -105,11 +169,31 @@ static int look(const struct mutex *mutex, int64_t deadline, struct mutex_holdin
 			}
 			clock_relax();
 		}
+		if (mutex->fair && is_crowded(mutex))
+			return EAGAIN;
 		now = clock_now();
 		if (now - begin >= spin)
 			sched_yield();
-	} while (now - begin < LOOK_NS && now < deadline);
+	} while (now - begin < most && now < deadline);
 	return EAGAIN;
+}
+
+/* Now and then, and after a success, in full. */
+static int look_fairly(struct mutex *mutex, int64_t deadline, struct mutex_holding *holding)
+{
+	static __thread unsigned int looks;
+	int64_t most = ++looks % RECOUNT ? semshare_load(&mutex->look_ns) : MUTEX_LOOK_NS;
+	int error;
+
+	if (!most || is_crowded(mutex))
+		return EAGAIN;
+	error = look(mutex, deadline, most, holding);
+	if (!error)
+		most = MUTEX_LOOK_NS;
+	else
+		most = most / 2 < SPIN_NS ? 0 : most / 2;
+	semshare_store(&mutex->look_ns, most);
+	return error;
 }
 
 /*
@@ -117,7 +201,7 @@ static int look(const struct mutex *mutex, int64_t deadline, struct mutex_holdin
  * semaphore; if it is 0 and that process is gone, SEM_UNDO would have given it back.  Looked at twice, because between
  * the looks at the value and at the pid the semaphore may have changed hands.
  */
-static bool holder_is_dead(int semid, pid_t *holder)
+static bool holder_is_dead(const struct mutex *mutex, pid_t *holder)
 {
 	pid_t seen = 0;
 	int look;
@@ -125,62 +209,88 @@ static bool holder_is_dead(int semid, pid_t *holder)
 	for (look = 0; look < 2; look++) {
 		pid_t pid;
 
-		if (semctl(semid, 0, GETVAL) != 0)
+		if (semctl(mutex->semid, mutex->number, GETVAL) != 0)
 			return false;
-		pid = semctl(semid, 0, GETPID);
+		pid = semctl(mutex->semid, mutex->number, GETPID);
 		/* 0: a process of another pid namespace, or none. */
 		if (pid <= 0 || (look && pid != seen) || !owner_process_is_dead(pid))
 			return false;
 		seen = pid;
 	}
-	if (semctl(semid, 0, GETVAL) != 0 || semctl(semid, 0, GETPID) != seen)
+	if (semctl(mutex->semid, mutex->number, GETVAL) != 0 || semctl(mutex->semid, mutex->number, GETPID) != seen)
 		return false;
 	*holder = seen;
 	return true;
 }
 
-/*
- * Wait for the mutex until @deadline.  Returns EAGAIN at least once in SLICE_NS, and EINTR, so that the caller can see
- * to signals and come back; ETIMEDOUT at the deadline; ECANCELED when *@stop became true.
- */
-int mutex_wait(const struct mutex *mutex, int64_t deadline, const volatile bool *stop,
-	       struct mutex_holding *holding, pid_t *holder)
+/* How long to sleep in a wait that began at @began; @waits: how those before it were. */
+int64_t mutex_slice_ns(int64_t began, const struct mutex_waits *waits)
 {
-	struct sembuf take = { 0, -1, SEM_UNDO };
+	int64_t slice = clock_now() - began + 2 * semshare_load(&waits->last_ns);
+
+	if (slice < SLICE_NS)
+		return SLICE_NS;
+	return slice < LONGEST_SLICE_NS ? slice : LONGEST_SLICE_NS;
+}
+
+static int wait_counted(struct mutex *mutex, int64_t slice, int64_t deadline, const volatile bool *stop,
+			struct mutex_holding *holding, pid_t *holder)
+{
+	struct sembuf take = { mutex->number, -1, SEM_UNDO };
 	const struct semshare_owner *self = owner_self();
 	struct timespec timeout;
 	int64_t left;
 	int error;
 
-	error = look(mutex, deadline, holding);
-	if (error != EAGAIN)
-		return error;
+	if (mutex->state && mutex_spin_ns() >= 0) {
+		error = mutex->fair ? look_fairly(mutex, deadline, holding) : look(mutex, deadline, LOOK_NS, holding);
+		if (error != EAGAIN)
+			return error;
+	}
 	if (*stop)
 		return ECANCELED;
-	left = deadline == NEVER ? SLICE_NS : deadline - clock_now();
+	left = deadline == NEVER ? slice : deadline - clock_now();
 	if (left <= 0) {
 		/* A last try: with a deadline in the past this is the only one. */
 		error = mutex_try(mutex, holding);
 		return error == EAGAIN ? ETIMEDOUT : error;
 	}
-	timeout = clock_timespec(left < SLICE_NS ? left : SLICE_NS);
+	timeout = clock_timespec(left < slice ? left : slice);
 	if (!semtimedop(mutex->semid, &take, 1, &timeout)) {
-		enter(mutex, self, holding);
+		mutex_enter(mutex->state, mutex->repaired, self, holding);
 		return 0;
 	}
 	error = errno;
-	if (error == EAGAIN && left >= DEATH_NS && holder_is_dead(mutex->semid, holder))
+	if (error == EAGAIN && left >= DEATH_NS && holder_is_dead(mutex, holder))
 		return EOWNERDEAD;
 	if (error == EAGAIN && deadline != NEVER && clock_now() >= deadline)
 		return ETIMEDOUT;
 	return error;
 }
 
-static int give(int semid)
+/*
+ * Wait for the mutex until @deadline.  Returns EAGAIN after @slice nanoseconds, see mutex_slice_ns(), and EINTR, so that the
+ * caller can see to signals and come back; ETIMEDOUT at the deadline; ECANCELED when *@stop became true.
+ */
+int mutex_wait(struct mutex *mutex, int64_t slice, int64_t deadline, const volatile bool *stop,
+	       struct mutex_holding *holding, pid_t *holder)
 {
-	struct sembuf release = { 0, 1, SEM_UNDO };
+	bool counted = mutex->fair && mutex->state;
+	int error;
 
-	return semop(semid, &release, 1) ? errno : 0;
+	if (counted)
+		begin_wait(mutex);
+	error = wait_counted(mutex, slice, deadline, stop, holding, holder);
+	if (counted)
+		end_wait(mutex);
+	return error;
+}
+
+static int give(const struct mutex *mutex)
+{
+	struct sembuf release = { mutex->number, 1, SEM_UNDO };
+
+	return semop(mutex->semid, &release, 1) ? errno : 0;
 }
 
 /*
@@ -190,8 +300,9 @@ static int give(int semid)
  */
 void mutex_give_broken(const struct mutex *mutex)
 {
-	if (semctl(mutex->semid, 0, GETVAL) == 0 && semctl(mutex->semid, 0, GETPID) == getpid())
-		give(mutex->semid);
+	if (semctl(mutex->semid, mutex->number, GETVAL) == 0 &&
+	    semctl(mutex->semid, mutex->number, GETPID) == getpid())
+		give(mutex);
 }
 
 /* Leave and give back.  EPROTO: somebody else was inside at the same time, or wrote the words. */
@@ -201,32 +312,50 @@ int mutex_give(const struct mutex *mutex, const struct mutex_holding *holding)
 		mutex_give_broken(mutex);
 		return EPROTO;
 	}
-	return give(mutex->semid);
+	return give(mutex);
 }
 
 /*
- * Give the mutex back as it was found, with the words of the owner who died inside: the next owner is to see to it.
- * Of a mutex whose last owner left it properly, this makes one that says its owner died: us.
+ * Leave the epoch odd: the next owner is to see to what the lock guards.  The owner before, who was found dead, is who
+ * died, as if nobody had found him.
  */
-int mutex_give_unrepaired(const struct mutex *mutex, const struct mutex_holding *holding)
+void mutex_leave_unrepaired(struct semshare_lock_state *state, const struct mutex_holding *holding)
 {
-	struct semshare_lock_state *state = mutex->state;
-
-	if (state && holding->died) {
-		semshare_store(&state->deaths, semshare_load(&state->deaths) - 1);
-		semshare_store(&state->owner_kind, holding->dead.kind);
-		semshare_store(&state->owner_pid, holding->dead.pid);
-		semshare_store(&state->owner_tid, holding->dead.tid);
-		semshare_store(&state->owner_start, holding->dead.start);
-	}
-	return give(mutex->semid);
+	if (!state || holding->found != SEMSHARE_LOCK_DIED)
+		return;
+	semshare_store(&state->deaths, semshare_load(&state->deaths) - 1);
+	semshare_store(&state->owner_kind, holding->dead.kind);
+	semshare_store(&state->owner_pid, holding->dead.pid);
+	semshare_store(&state->owner_tid, holding->dead.tid);
+	semshare_store(&state->owner_start, holding->dead.start);
 }
 
+int mutex_give_unrepaired(const struct mutex *mutex, const struct mutex_holding *holding)
+{
+	mutex_leave_unrepaired(mutex->state, holding);
+	return give(mutex);
+}
+
+/* Give it back with the words as they are, which say that it is taken: who died is its owner, and that is this one. */
+int mutex_give_dead(const struct mutex *mutex)
+{
+	return give(mutex);
+}
+
+/* Without memory for a histogram there is none. */
 void mutex_count(struct mutex_waits *waits, bool contended, int64_t waited)
 {
-	waits->acquisitions++;
-	if (contended) {
-		waits->contended++;
-		waits->wait_ns[semshare_histogram_bucket(waited > 0 ? (__u64)waited : 0)]++;
-	}
+	uint64_t *bucket;
+
+	semshare_store(&waits->acquisitions, semshare_load(&waits->acquisitions) + 1);
+	if (!contended)
+		return;
+	semshare_store(&waits->last_ns, waited);
+	semshare_store(&waits->contended, semshare_load(&waits->contended) + 1);
+	if (!waits->wait_ns)
+		__atomic_store_n(&waits->wait_ns, calloc(MUTEX_BUCKETS, sizeof(*bucket)), __ATOMIC_RELEASE);
+	if (!waits->wait_ns)
+		return;
+	bucket = &waits->wait_ns[semshare_histogram_bucket(waited > 0 ? (__u64)waited : 0)];
+	semshare_store(bucket, semshare_load(bucket) + 1);
 }

@@ -3,9 +3,8 @@
 #ifndef SEMSHARE_NATIVE_H
 #define SEMSHARE_NATIVE_H
 
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
-
+#include "compat.h"
+#include "holds.h"
 #include "inside.h"
 #include "mutex.h"
 
@@ -14,17 +13,25 @@
  * messages.  The methods that this file calls of it:
  *	_fail(errno, doing)			raise what that errno means for this lock
  *	_holder_dead(pid)			raise HolderDead
- *	_owner_died(kind, pid, tid, start)	return what owner_died shall be; may raise
+ *	_owner_died(kind, pid, tid, start, fresh)	return what owner_died shall be; may raise.  @fresh: nobody
+ *						has found this one dead before
  *
- * Members change under the GIL only.
+ * Members change under the GIL only: see compat.h.
  */
-typedef struct lock_core {
+#define LOCK_RING	1u	/* the lock of a ring, whose control page its memory begins with */
+#define LOCK_REPAIRED	2u	/* who finds its owner dead puts right what it guards */
+#define LOCK_REENTRANT	4u	/* its owner may take it again */
+#define LOCK_UNBOUND	8u	/* it belongs to the object, and to no thread */
+
+typedef struct {
 	PyObject_HEAD
+	unsigned int flags;		/* LOCK_* */
 	struct mutex mutex;
 	struct mutex_waits waits;
 	struct mutex_holding holding;	/* the owner's */
-	uint32_t holder;		/* thread that holds it by way of this object, 0 if none */
-	unsigned int generation;	/* owner_generation when it took it */
+	struct holds holds;
+	struct holds_place place;
+	struct hold aside;		/* LOCK_REENTRANT: while its thread waits for a condition */
 	PyObject *owner_died;		/* what the last acquisition found, NULL if all was well */
 	struct semshare_ring_control *ring;	/* set if this is the mutex of a ring */
 	uint64_t ring_size;		/* bytes at it */
@@ -32,18 +39,24 @@ typedef struct lock_core {
 	struct inside waiting;		/* threads, with the GIL released */
 	bool open;
 	volatile bool closing;		/* read by them */
-	struct lock_core *next, *previous;	/* all open ones of this process */
 } LockCore;
 
 extern PyTypeObject LockCore_Type;
+extern PyTypeObject GuardCore_Type;
 extern PyTypeObject RingCore_Type;
 extern PyTypeObject ChannelCore_Type;
 extern PyTypeObject Mapping_Type;
 extern PyTypeObject ParametersCore_Type;
+extern PyTypeObject ConditionCore_Type;
+extern PyTypeObject BarrierCore_Type;
 
 PyObject *ring_variants(void);
+int parameters_setup(void);
 int record_types(PyObject *module);
-bool lock_held_by_this_thread(int semid);
+PyObject *core_misuse(PyObject *self, PyObject *exception, const char *message);
+PyObject *core_fail(PyObject *self, int error, const char *doing);
+PyObject *mutex_words(const struct semshare_lock_state *state);
+PyObject *mutex_counts(const struct mutex_waits *waits);
 int parse_wait(const char *function, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames, int first,
 	       bool *blocking, double *timeout, uint32_t *type);
 int deadline_from(bool blocking, double timeout, int64_t *deadline);

@@ -14,9 +14,12 @@
 
 unsigned int owner_generation;
 
+__thread struct owner_thread owner_thread;
+
 static pid_t process;
 static __u64 process_start;
-static __thread struct semshare_owner self;	/* kind 0: not asked yet */
+static pthread_key_t end_of_thread;	/* set in each thread that has asked who it is */
+static void (*thread_ends)(void);
 
 /*
  * The child of a fork has the forking thread's memory, and so its notion of who it is.  Nothing here but one system
@@ -27,11 +30,26 @@ static void forget_parent(void)
 	owner_generation++;
 	process = getpid();
 	process_start = 0;
-	self.kind = SEMSHARE_OWNER_NONE;
+	memset(&owner_thread, 0, sizeof(owner_thread));
 }
 
-int owner_setup(void)
+/* By a thread that ends.  Should it take something after this, it is asked anew, and comes here again. */
+static void end(void *value)
 {
+	(void)value;
+	if (owner_thread.holds)
+		thread_ends();
+	memset(&owner_thread, 0, sizeof(owner_thread));
+}
+
+/* @ends: called by each thread that ends and holds anything. */
+int owner_setup(void (*ends)(void))
+{
+	int error = pthread_key_create(&end_of_thread, end);
+
+	if (error)
+		return error;
+	thread_ends = ends;
 	process = getpid();
 	return pthread_atfork(NULL, NULL, forget_parent);
 }
@@ -65,23 +83,25 @@ static unsigned long long stat_field(const char *field3, int number)
 	return strtoull(field3, NULL, 10);
 }
 
-/* Who the calling thread is.  Asked before a lock is taken, so that nothing of this is done inside. */
-const struct semshare_owner *owner_self(void)
+void owner_ask(void)
 {
-	if (self.kind == SEMSHARE_OWNER_NONE) {
-		if (!process_start) {
-			char line[1024];
-			const char *stat = read_stat("/proc/self/stat", line, sizeof(line));
+	struct semshare_owner *self = &owner_thread.self;
+	__u64 start = semshare_load(&process_start);
 
-			/* Without /proc the pid alone has to tell; 1 keeps this from being tried each time. */
-			process_start = stat ? stat_field(stat, 22) : 1;
-		}
-		self.pid = (__u32)process;
-		self.tid = (__u32)syscall(SYS_gettid);
-		self.start = process_start;
-		self.kind = SEMSHARE_OWNER_USER;
+	if (!start) {
+		char line[1024];
+		const char *stat = read_stat("/proc/self/stat", line, sizeof(line));
+
+		/* Without /proc the pid alone has to tell; 1 keeps this from being tried each time. */
+		start = stat ? stat_field(stat, 22) : 1;
+		semshare_store(&process_start, start);
 	}
-	return &self;
+	self->pid = (__u32)process;
+	self->tid = (__u32)syscall(SYS_gettid);
+	self->start = start;
+	self->kind = SEMSHARE_OWNER_USER;
+	/* Any value but NULL.  Without memory for it the end of this thread is not noticed. */
+	(void)pthread_setspecific(end_of_thread, &process);
 }
 
 /*

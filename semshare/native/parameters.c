@@ -5,7 +5,7 @@
  *	_fail(reason, name, value)	raise what that reason means: "closed", "unknown", "limits", "type", "readonly", …
  *	_writers()			the lock of those who change a group; `timeout`: how long to wait for it
  *
- * All of it runs under the GIL.
+ * Members change under the GIL only: see compat.h.
  */
 #include "native.h"
 
@@ -141,7 +141,8 @@ static PyObject *subscript(ParametersCore *self, PyObject *name)
 /* The names that change_group() looks up: made once, which is a third of its time. */
 static PyObject *word_writers, *word_timeout, *word_acquire, *word_release;
 
-static bool intern(void)
+/* 0, or -1 with an exception set. */
+int parameters_setup(void)
 {
 	if (!word_writers)
 		word_writers = PyUnicode_InternFromString("_writers");
@@ -151,7 +152,7 @@ static bool intern(void)
 		word_acquire = PyUnicode_InternFromString("acquire");
 	if (!word_release)
 		word_release = PyUnicode_InternFromString("release");
-	return word_writers && word_timeout && word_acquire && word_release;
+	return word_writers && word_timeout && word_acquire && word_release ? 0 : -1;
 }
 
 /*
@@ -162,8 +163,6 @@ static PyObject *change_group(ParametersCore *self, __u32 group, const __u64 *va
 {
 	PyObject *lock, *timeout, *result;
 
-	if (!intern())
-		return NULL;
 	lock = PyObject_CallMethodObjArgs((PyObject *)self, word_writers, NULL);
 	timeout = lock ? PyObject_GetAttr((PyObject *)self, word_timeout) : NULL;
 	result = timeout ? PyObject_CallMethodObjArgs(lock, word_acquire, Py_True, timeout, NULL) : NULL;
@@ -217,8 +216,8 @@ static int assign(ParametersCore *self, PyObject *name, PyObject *value)
 	return done ? 0 : -1;
 }
 
-/* _apply(given): set what a dict says, all of it or, with an exception, nothing. */
-static PyObject *apply(ParametersCore *self, PyObject *given_values)
+/* Set what a dict, which nobody else has, says. */
+static PyObject *apply_all(ParametersCore *self, PyObject *given_values)
 {
 	__u64 values[SEMSHARE_PARAMETERS_MAX] = { 0 };
 	__u8 given[SEMSHARE_PARAMETERS_MAX] = { 0 };
@@ -227,10 +226,6 @@ static PyObject *apply(ParametersCore *self, PyObject *given_values)
 	__u32 group = 0;
 	int i = -1;
 
-	if (!PyDict_Check(given_values)) {
-		PyErr_SetString(PyExc_TypeError, "what to set is a dict");
-		return NULL;
-	}
 	while (PyDict_Next(given_values, &place, &name, &value)) {
 		bool first = i < 0;
 
@@ -252,6 +247,25 @@ static PyObject *apply(ParametersCore *self, PyObject *given_values)
 	Py_RETURN_NONE;
 }
 
+/* _apply(given): set what a dict says, all of it or, with an exception, nothing. */
+static PyObject *apply(ParametersCore *self, PyObject *given)
+{
+	PyObject *copy, *result;
+
+	if (!PyDict_Check(given)) {
+		PyErr_SetString(PyExc_TypeError, "what to set is a dict");
+		return NULL;
+	}
+	/* What numbers turn out to be is asked of Python, where somebody may change the dict. */
+	copy = PyDict_Copy(given);
+	if (!copy)
+		return NULL;
+	result = apply_all(self, copy);
+	Py_DECREF(copy);
+	return result;
+}
+SECTION_O(ParametersCore, apply)
+
 static PyObject *snapshot(ParametersCore *self, PyObject *Py_UNUSED(ignored))
 {
 	PyObject *result;
@@ -270,6 +284,7 @@ static PyObject *snapshot(ParametersCore *self, PyObject *Py_UNUSED(ignored))
 	}
 	return result;
 }
+SECTION_NOARGS(ParametersCore, snapshot)
 
 /* ------------------------------------------------------------------ the state */
 
@@ -281,6 +296,7 @@ static PyObject *get_state(ParametersCore *self, PyObject *name)
 		return NULL;
 	return value_of(self->entries[i].type, semshare_load_acquire(&state_bank(self)->words[0][i]));
 }
+SECTION_O(ParametersCore, get_state)
 
 static PyObject *set_state(ParametersCore *self, PyObject *args)
 {
@@ -298,6 +314,7 @@ static PyObject *set_state(ParametersCore *self, PyObject *args)
 	semshare_parameters_store(self->state, (__u32)i, bits);
 	Py_RETURN_NONE;
 }
+SECTION_VARARGS(ParametersCore, set_state)
 
 /* ------------------------------------------------------------ what is known of it */
 
@@ -324,6 +341,7 @@ static PyObject *entries(ParametersCore *self, PyObject *Py_UNUSED(ignored))
 	}
 	return result;
 }
+SECTION_NOARGS(ParametersCore, entries)
 
 /* _facts(): (parameters, ended, declared by, its pid, refused, unsettled: of who declared them; the same of this reader) */
 static PyObject *facts(ParametersCore *self, PyObject *Py_UNUSED(ignored))
@@ -342,6 +360,7 @@ static PyObject *facts(ParametersCore *self, PyObject *Py_UNUSED(ignored))
 			     (unsigned long long)semshare_load(&bank->unsettled),
 			     (unsigned long long)self->reader.refused, (unsigned long long)self->reader.unsettled);
 }
+SECTION_NOARGS(ParametersCore, facts)
 
 /* -------------------------------------------------------------- beginning and end */
 
@@ -431,12 +450,14 @@ static PyObject *core_open(ParametersCore *self, PyObject *args)
 	self->open = true;
 	return PyLong_FromLong(0);
 }
+SECTION_VARARGS(ParametersCore, core_open)
 
 static PyObject *core_close(ParametersCore *self, PyObject *Py_UNUSED(ignored))
 {
 	release(self);
 	Py_RETURN_NONE;
 }
+SECTION_NOARGS(ParametersCore, core_close)
 
 static void dealloc(ParametersCore *self)
 {
@@ -444,10 +465,11 @@ static void dealloc(ParametersCore *self)
 	Py_TYPE(self)->tp_free((PyObject *)self);
 }
 
-static PyObject *get_closed(ParametersCore *self, void *Py_UNUSED(closure))
+static PyObject *closed(ParametersCore *self, void *Py_UNUSED(closure))
 {
 	return PyBool_FromLong(!self->open);
 }
+SECTION_GET(ParametersCore, closed)
 
 static Py_ssize_t length(ParametersCore *self)
 {
@@ -455,28 +477,43 @@ static Py_ssize_t length(ParametersCore *self)
 }
 
 static PyMethodDef methods[] = {
-	{ "snapshot", (PyCFunction)snapshot, METH_NOARGS,
+	{ "snapshot", METHOD(snapshot_noargs), METH_NOARGS,
 	  PyDoc_STR("snapshot($self, /)\n--\n\n"
 		    "All parameters as they are now, by name; those of a group are of one moment.") },
-	{ "_open", (PyCFunction)core_open, METH_VARARGS, NULL },
-	{ "_close", (PyCFunction)core_close, METH_NOARGS, NULL },
-	{ "_apply", (PyCFunction)apply, METH_O, NULL },
-	{ "_get_state", (PyCFunction)get_state, METH_O, NULL },
-	{ "_set_state", (PyCFunction)set_state, METH_VARARGS, NULL },
-	{ "_entries", (PyCFunction)entries, METH_NOARGS, NULL },
-	{ "_facts", (PyCFunction)facts, METH_NOARGS, NULL },
+	{ "_open", METHOD(core_open_varargs), METH_VARARGS, NULL },
+	{ "_close", METHOD(core_close_noargs), METH_NOARGS, NULL },
+	{ "_apply", METHOD(apply_o), METH_O, NULL },
+	{ "_get_state", METHOD(get_state_o), METH_O, NULL },
+	{ "_set_state", METHOD(set_state_varargs), METH_VARARGS, NULL },
+	{ "_entries", METHOD(entries_noargs), METH_NOARGS, NULL },
+	{ "_facts", METHOD(facts_noargs), METH_NOARGS, NULL },
 	{ NULL, NULL, 0, NULL },
 };
 
 static PyGetSetDef getset[] = {
-	{ "closed", (getter)get_closed, NULL, PyDoc_STR("Whether close() was called."), NULL },
+	{ "closed", closed_get, NULL, PyDoc_STR("Whether close() was called."), NULL },
 	{ NULL, NULL, NULL, NULL, NULL },
 };
 
+static Py_ssize_t mp_length(PyObject *self)
+{
+	return IN_SECTION(Py_ssize_t, self, length((ParametersCore *)self));
+}
+
+static PyObject *mp_subscript(PyObject *self, PyObject *name)
+{
+	return IN_SECTION(PyObject *, self, subscript((ParametersCore *)self, name));
+}
+
+static int mp_ass_subscript(PyObject *self, PyObject *name, PyObject *value)
+{
+	return IN_SECTION(int, self, assign((ParametersCore *)self, name, value));
+}
+
 static PyMappingMethods mapping = {
-	.mp_length = (lenfunc)length,
-	.mp_subscript = (binaryfunc)subscript,
-	.mp_ass_subscript = (objobjargproc)assign,
+	.mp_length = mp_length,
+	.mp_subscript = mp_subscript,
+	.mp_ass_subscript = mp_ass_subscript,
 };
 
 PyTypeObject ParametersCore_Type = {

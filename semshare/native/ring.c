@@ -553,7 +553,7 @@ static int pass_and_give(RingCore *self, struct job *job, const struct mutex_hol
 {
 	size_t before = job->done;
 	unsigned int hints;
-	int error = pass_locked(self, job, holding->died, sleeps, &hints);
+	int error = pass_locked(self, job, holding->found == SEMSHARE_LOCK_DIED, sleeps, &hints);
 	int given = give_back(self, holding, hints);
 
 	if (job->done != before) {
@@ -688,7 +688,7 @@ static int take(RingCore *self, struct job *job, int64_t deadline, struct mutex_
 	patience = job->lock_began + PATIENCE_NS;
 	if (patience < deadline)
 		patience = deadline;
-	error = mutex_wait(&self->mutex, patience, &self->closing, holding, &job->dead_holder);
+	error = mutex_wait(&self->mutex, PATIENCE_NS, patience, &self->closing, holding, &job->dead_holder);
 	if (error == EAGAIN)
 		return EINTR;
 	if (error == ETIMEDOUT)
@@ -851,7 +851,7 @@ static int attempt(RingCore *self, struct job *job, bool blocking, double timeou
 			return error;
 		}
 	}
-	if (self->locked && lock_held_by_this_thread(self->mutex.semid))
+	if (self->locked && holds_has(self->mutex.semid, SEMSHARE_SEM_MUTEX))
 		return EDEADLK;
 	inside_enter(&self->inside);
 	do {
@@ -974,6 +974,7 @@ static PyObject *RingCore_put(RingCore *self, PyObject *const *args, Py_ssize_t 
 		return NULL;
 	return put(self, args[0], type, blocking, timeout);
 }
+SECTION_FASTCALL_KEYWORDS(RingCore, RingCore_put)
 
 static PyObject *RingCore_put_nowait(RingCore *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
@@ -985,6 +986,7 @@ static PyObject *RingCore_put_nowait(RingCore *self, PyObject *const *args, Py_s
 		return NULL;
 	return put(self, args[0], type, false, -1);
 }
+SECTION_FASTCALL_KEYWORDS(RingCore, RingCore_put_nowait)
 
 static PyObject *RingCore_put_many(RingCore *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
@@ -1034,6 +1036,7 @@ out:
 	Py_DECREF(records);
 	return result;
 }
+SECTION_FASTCALL_KEYWORDS(RingCore, RingCore_put_many)
 
 /* --------------------------------------------------------------------- get */
 
@@ -1102,11 +1105,13 @@ static PyObject *RingCore_get(RingCore *self, PyObject *const *args, Py_ssize_t 
 		return NULL;
 	return get_one(self, blocking, timeout, payload_of);
 }
+SECTION_FASTCALL_KEYWORDS(RingCore, RingCore_get)
 
 static PyObject *RingCore_get_nowait(RingCore *self, PyObject *Py_UNUSED(ignored))
 {
 	return get_one(self, false, -1, payload_of);
 }
+SECTION_NOARGS(RingCore, RingCore_get_nowait)
 
 static PyObject *RingCore_get_record(RingCore *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
@@ -1117,6 +1122,7 @@ static PyObject *RingCore_get_record(RingCore *self, PyObject *const *args, Py_s
 		return NULL;
 	return get_one(self, blocking, timeout, record_of);
 }
+SECTION_FASTCALL_KEYWORDS(RingCore, RingCore_get_record)
 
 /* In line in those that name @make, so that making a record is, too. */
 static inline __attribute__((always_inline))
@@ -1164,11 +1170,13 @@ static PyObject *RingCore_get_many(RingCore *self, PyObject *const *args, Py_ssi
 {
 	return get_many(self, "get_many", args, nargs, kwnames, payload_of);
 }
+SECTION_FASTCALL_KEYWORDS(RingCore, RingCore_get_many)
 
 static PyObject *RingCore_get_records(RingCore *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
 	return get_many(self, "_get_records", args, nargs, kwnames, record_of);
 }
+SECTION_FASTCALL_KEYWORDS(RingCore, RingCore_get_records)
 
 /* ------------------------------------------------------------ open records */
 
@@ -1212,31 +1220,14 @@ static void wake(RingCore *self, __u32 *need, unsigned short semaphore)
 		give_hint_asked_for(self, semaphore);
 }
 
-/*
- * End a record: commit or consume it if @accept, else give it up, or leave it there.  Nothing waits.  0, or -1 with an
- * exception set; it is over in any case.
- */
-int ring_end_record(OpenRecord *record, bool accept)
+/* End an open record: commit or consume it if @accept, else give it up, or leave it there.  Nothing waits.  0 or an errno. */
+static int end_record(RingCore *self, OpenRecord *record, bool accept)
 {
-	RingCore *self = (RingCore *)record->ring;
 	const struct semshare_ring_variant *variant = self->port.variant;
-	const char *doing = record->put ? "commit" : "view";
 	struct semshare_ring_control *control = self->port.view.control;
 	bool occupied;
 	int error = 0;
 
-	if (record->state != RECORD_OPEN) {
-		misuse(self, PyExc_ValueError, doing, record->state == RECORD_CLOSED ?
-		       "the ring was closed meanwhile: nothing was put or taken; end records before" :
-		       "the record is not open; use it in a with statement");
-		record->state = RECORD_OVER;
-		return -1;
-	}
-	record->state = RECORD_OVER;
-	if (record->generation != owner_generation) {
-		misuse(self, PyExc_RuntimeError, doing, "it was opened before the fork, by the parent; let the parent end it");
-		return -1;
-	}
 	if (record->next)
 		record->next->previous = record->previous;
 	if (record->previous)
@@ -1273,6 +1264,29 @@ int ring_end_record(OpenRecord *record, bool accept)
 	if (!record->put || occupied)
 		wake(self, &control->need_space, SEMSHARE_SEM_SPACE);
 	ring_bell(self, record->put);
+	return error;
+}
+
+/* End a record.  0, or -1 with an exception set; it is over in any case. */
+int ring_end_record(OpenRecord *record, bool accept)
+{
+	RingCore *self = (RingCore *)record->ring;
+	const char *doing = record->put ? "commit" : "view";
+	int error;
+
+	if (record->state != RECORD_OPEN) {
+		misuse(self, PyExc_ValueError, doing, record->state == RECORD_CLOSED ?
+		       "the ring was closed meanwhile: nothing was put or taken; end records before" :
+		       "the record is not open; use it in a with statement");
+		record->state = RECORD_OVER;
+		return -1;
+	}
+	record->state = RECORD_OVER;
+	if (record->generation != owner_generation) {
+		misuse(self, PyExc_RuntimeError, doing, "it was opened before the fork, by the parent; let the parent end it");
+		return -1;
+	}
+	error = end_record(self, record, accept);
 	if (error) {
 		PyObject *result = PyObject_CallMethod((PyObject *)self, "_fail", "is", error, doing);
 
@@ -1321,6 +1335,7 @@ static PyObject *RingCore_reserve(RingCore *self, PyObject *const *args, Py_ssiz
 		return NULL;
 	return record_reserve((PyObject *)self, (__u64)size, type, blocking, timeout);
 }
+SECTION_FASTCALL_KEYWORDS(RingCore, RingCore_reserve)
 
 static PyObject *RingCore_view(RingCore *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
@@ -1331,6 +1346,7 @@ static PyObject *RingCore_view(RingCore *self, PyObject *const *args, Py_ssize_t
 		return NULL;
 	return record_look((PyObject *)self, blocking, timeout);
 }
+SECTION_FASTCALL_KEYWORDS(RingCore, RingCore_view)
 
 /* -------------------------------------------------- looking, beginning, end */
 
@@ -1361,27 +1377,32 @@ static PyObject *RingCore_get_capacity(RingCore *self, void *Py_UNUSED(closure))
 {
 	return PyLong_FromUnsignedLongLong(self->port.view.capacity);
 }
+SECTION_GET(RingCore, RingCore_get_capacity)
 
 static PyObject *RingCore_get_max_payload(RingCore *self, void *Py_UNUSED(closure))
 {
 	return PyLong_FromUnsignedLong(self->port.view.max_payload);
 }
+SECTION_GET(RingCore, RingCore_get_max_payload)
 
 static PyObject *RingCore_get_resyncs(RingCore *self, void *Py_UNUSED(closure))
 {
 	return PyLong_FromUnsignedLongLong(self->resyncs);
 }
+SECTION_GET(RingCore, RingCore_get_resyncs)
 
 static PyObject *RingCore_get_wakeups(RingCore *self, void *Py_UNUSED(closure))
 {
 	return Py_BuildValue("KKK", (unsigned long long)self->hints, (unsigned long long)self->bells.rung,
 			     (unsigned long long)self->sleeps);
 }
+SECTION_GET(RingCore, RingCore_get_wakeups)
 
 static PyObject *RingCore_get_closed(RingCore *self, void *Py_UNUSED(closure))
 {
 	return PyBool_FromLong(!self->open);
 }
+SECTION_GET(RingCore, RingCore_get_closed)
 
 /* _open(lock or None, memory, locked): 0, or the errno of semshare_ring_check(): EAGAIN if there is no ring (yet), or EPROTO. */
 static PyObject *RingCore_open(RingCore *self, PyObject *args)
@@ -1414,6 +1435,7 @@ static PyObject *RingCore_open(RingCore *self, PyObject *args)
 	Py_XINCREF(lock);
 	Py_XSETREF(self->lock, lock);
 	self->mutex.semid = lock ? lock->mutex.semid : -1;
+	self->mutex.repaired = true;
 	self->mutex.state = &self->port.view.control->lock;
 	self->recheck_ns = RECHECK_NS;
 	self->look_ns[0] = self->look_ns[1] = LOOK_NS;
@@ -1424,6 +1446,7 @@ static PyObject *RingCore_open(RingCore *self, PyObject *args)
 	self->open = true;
 	return PyLong_FromLong(0);
 }
+SECTION_VARARGS(RingCore, RingCore_open)
 
 /* ------------------------------------------------------ waiting at a descriptor */
 
@@ -1442,6 +1465,7 @@ static PyObject *RingCore_bells(RingCore *self, PyObject *args)
 	}
 	Py_RETURN_NONE;
 }
+SECTION_VARARGS(RingCore, RingCore_bells)
 
 /* _listen(space): the descriptor that becomes readable when there may be space, or a record. The ring closes it. */
 static PyObject *RingCore_listen(RingCore *self, PyObject *space)
@@ -1466,6 +1490,7 @@ static PyObject *RingCore_listen(RingCore *self, PyObject *space)
 		bells_ring(&self->bells, side);
 	return PyLong_FromLong(self->bells.ears[side]);
 }
+SECTION_O(RingCore, RingCore_listen)
 
 /* _hear(space): make it unreadable; False if it was. To be followed by a call that puts or gets, or by _pass_on(). */
 static PyObject *RingCore_hear(RingCore *self, PyObject *space)
@@ -1476,6 +1501,7 @@ static PyObject *RingCore_hear(RingCore *self, PyObject *space)
 		return NULL;
 	return PyBool_FromLong(self->open && bells_listens(&self->bells, side) && bells_hear(&self->bells, side));
 }
+SECTION_O(RingCore, RingCore_hear)
 
 /* _pass_on(space): what was heard is not for this object, whose waiters are gone. */
 static PyObject *RingCore_pass_on(RingCore *self, PyObject *space)
@@ -1488,6 +1514,7 @@ static PyObject *RingCore_pass_on(RingCore *self, PyObject *space)
 		pass_on(self, side);
 	Py_RETURN_NONE;
 }
+SECTION_O(RingCore, RingCore_pass_on)
 
 /* _recheck(seconds): how often one who sleeps looks again; for tests that want to see a wake-up get lost. */
 static PyObject *RingCore_recheck(RingCore *self, PyObject *seconds)
@@ -1499,14 +1526,19 @@ static PyObject *RingCore_recheck(RingCore *self, PyObject *seconds)
 	self->recheck_ns = (int64_t)(value * (double)NS_PER_S);
 	Py_RETURN_NONE;
 }
+SECTION_O(RingCore, RingCore_recheck)
 
 static PyObject *RingCore_close(RingCore *self, PyObject *Py_UNUSED(ignored))
 {
 	if (!self->open)
 		Py_RETURN_NONE;
 	/* Those of the parent of a fork are the parent's. */
-	while (self->records && self->generation == owner_generation)
-		record_close(self->records);
+	while (self->records && self->generation == owner_generation) {
+		OpenRecord *record = self->records;
+
+		(void)end_record(self, record, false);
+		record_close(record);
+	}
 	self->open = false;
 	/* Threads that sleep inside see it when they look again; the last of them lets go of the memory. */
 	self->closing = true;
@@ -1514,6 +1546,7 @@ static PyObject *RingCore_close(RingCore *self, PyObject *Py_UNUSED(ignored))
 		release_memory(self);
 	Py_RETURN_NONE;
 }
+SECTION_NOARGS(RingCore, RingCore_close)
 
 static PyObject *RingCore_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
@@ -1546,7 +1579,7 @@ static void RingCore_dealloc(RingCore *self)
 }
 
 static PyMethodDef methods[] = {
-	{ "put", (PyCFunction)(void (*)(void))RingCore_put, METH_FASTCALL | METH_KEYWORDS,
+	{ "put", METHOD(RingCore_put_fastcall), METH_FASTCALL | METH_KEYWORDS,
 	  PyDoc_STR("put($self, record, /, *, type=0, blocking=True, timeout=-1)\n--\n\n"
 		    "Put one record, waiting for space.\n\n"
 		    "Args:\n    record: its bytes, at most max_payload of them.\n"
@@ -1558,27 +1591,27 @@ static PyMethodDef methods[] = {
 		    "    RuntimeError: this thread holds the ring's lock.\n"
 		    "    RingBroken, Removed, HolderDead: the ring, its set, or who holds its lock, is lost.\n"
 		    "    Timeout: the lock was not to be had for a second, though nobody was to be waited for.\n") },
-	{ "put_nowait", (PyCFunction)(void (*)(void))RingCore_put_nowait, METH_FASTCALL | METH_KEYWORDS,
+	{ "put_nowait", METHOD(RingCore_put_nowait_fastcall), METH_FASTCALL | METH_KEYWORDS,
 	  PyDoc_STR("put_nowait($self, record, /, *, type=0)\n--\n\nput() with blocking=False.") },
-	{ "put_many", (PyCFunction)(void (*)(void))RingCore_put_many, METH_FASTCALL | METH_KEYWORDS,
+	{ "put_many", METHOD(RingCore_put_many_fastcall), METH_FASTCALL | METH_KEYWORDS,
 	  PyDoc_STR("put_many($self, records, /, *, type=0, blocking=True, timeout=-1)\n--\n\n"
 		    "Put records in their order, as many under one lock as fit, waiting for space for the others.\n\n"
 		    "Returns:\n    How many were put: all, unless the time was over, or not `blocking`.\n\n"
 		    "Raises:\n    as put(), but Full. A ValueError is raised before any is put.\n") },
-	{ "get", (PyCFunction)(void (*)(void))RingCore_get, METH_FASTCALL | METH_KEYWORDS,
+	{ "get", METHOD(RingCore_get_fastcall), METH_FASTCALL | METH_KEYWORDS,
 	  PyDoc_STR("get($self, /, blocking=True, timeout=-1)\n--\n\n"
 		    "Take the oldest record, waiting for one.\n\n"
 		    "Returns:\n    Its payload.\n\n"
 		    "Raises:\n    Empty: there is none. After a timeout it is a Timeout as well.\n"
 		    "    and as put().\n") },
-	{ "get_nowait", (PyCFunction)RingCore_get_nowait, METH_NOARGS,
+	{ "get_nowait", METHOD(RingCore_get_nowait_noargs), METH_NOARGS,
 	  PyDoc_STR("get_nowait($self, /)\n--\n\nget() with blocking=False.") },
-	{ "get_many", (PyCFunction)(void (*)(void))RingCore_get_many, METH_FASTCALL | METH_KEYWORDS,
+	{ "get_many", METHOD(RingCore_get_many_fastcall), METH_FASTCALL | METH_KEYWORDS,
 	  PyDoc_STR("get_many($self, most, /, blocking=True, timeout=-1)\n--\n\n"
 		    "Take the oldest records, at most `most`, under one lock, waiting for the first.\n\n"
 		    "Returns:\n    Their payloads; [] if the time was over, or if there were none and not `blocking`.\n\n"
 		    "Raises:\n    as get(), but Empty.\n") },
-	{ "reserve", (PyCFunction)(void (*)(void))RingCore_reserve, METH_FASTCALL | METH_KEYWORDS,
+	{ "reserve", METHOD(RingCore_reserve_fastcall), METH_FASTCALL | METH_KEYWORDS,
 	  PyDoc_STR("reserve($self, size, /, *, type=0, blocking=True, timeout=-1)\n--\n\n"
 		    "Write a record where it lies in the ring, without a copy.\n\n"
 		    "    with ring.reserve(1 << 20) as view:\n        socket.recv_into(view)\n\n"
@@ -1594,7 +1627,7 @@ static PyMethodDef methods[] = {
 		    "    ValueError: at the end: the ring was closed meanwhile.\n"
 		    "    RuntimeError: this thread has one open already, in a ring of one producer.\n"
 		    "    Error: EOPNOTSUPP, the ring's variant has no such thing.\n") },
-	{ "view", (PyCFunction)(void (*)(void))RingCore_view, METH_FASTCALL | METH_KEYWORDS,
+	{ "view", METHOD(RingCore_view_fastcall), METH_FASTCALL | METH_KEYWORDS,
 	  PyDoc_STR("view($self, /, blocking=True, timeout=-1)\n--\n\n"
 		    "Read the oldest record where it lies in the ring, without a copy.\n\n"
 		    "    with ring.view() as view:\n        total = numpy.frombuffer(view).sum()\n\n"
@@ -1606,26 +1639,26 @@ static PyMethodDef methods[] = {
 		    "    ValueError: at the end: the ring was closed meanwhile.\n"
 		    "    RuntimeError: this thread has one open already.\n"
 		    "    Error: EOPNOTSUPP, the ring's variant has no such thing.\n") },
-	{ "_get_record", (PyCFunction)(void (*)(void))RingCore_get_record, METH_FASTCALL | METH_KEYWORDS, NULL },
-	{ "_get_records", (PyCFunction)(void (*)(void))RingCore_get_records, METH_FASTCALL | METH_KEYWORDS, NULL },
-	{ "_open", (PyCFunction)RingCore_open, METH_VARARGS, NULL },
-	{ "_bells", (PyCFunction)RingCore_bells, METH_VARARGS, NULL },
-	{ "_listen", (PyCFunction)RingCore_listen, METH_O, NULL },
-	{ "_hear", (PyCFunction)RingCore_hear, METH_O, NULL },
-	{ "_pass_on", (PyCFunction)RingCore_pass_on, METH_O, NULL },
-	{ "_recheck", (PyCFunction)RingCore_recheck, METH_O, NULL },
-	{ "_close", (PyCFunction)RingCore_close, METH_NOARGS, NULL },
+	{ "_get_record", METHOD(RingCore_get_record_fastcall), METH_FASTCALL | METH_KEYWORDS, NULL },
+	{ "_get_records", METHOD(RingCore_get_records_fastcall), METH_FASTCALL | METH_KEYWORDS, NULL },
+	{ "_open", METHOD(RingCore_open_varargs), METH_VARARGS, NULL },
+	{ "_bells", METHOD(RingCore_bells_varargs), METH_VARARGS, NULL },
+	{ "_listen", METHOD(RingCore_listen_o), METH_O, NULL },
+	{ "_hear", METHOD(RingCore_hear_o), METH_O, NULL },
+	{ "_pass_on", METHOD(RingCore_pass_on_o), METH_O, NULL },
+	{ "_recheck", METHOD(RingCore_recheck_o), METH_O, NULL },
+	{ "_close", METHOD(RingCore_close_noargs), METH_NOARGS, NULL },
 	{ NULL, NULL, 0, NULL },
 };
 
 static PyGetSetDef getset[] = {
-	{ "capacity", (getter)RingCore_get_capacity, NULL, PyDoc_STR("Bytes for records and their headers."), NULL },
-	{ "max_payload", (getter)RingCore_get_max_payload, NULL, PyDoc_STR("Bytes of the longest record."), NULL },
-	{ "resyncs", (getter)RingCore_get_resyncs, NULL,
+	{ "capacity", RingCore_get_capacity_get, NULL, PyDoc_STR("Bytes for records and their headers."), NULL },
+	{ "max_payload", RingCore_get_max_payload_get, NULL, PyDoc_STR("Bytes of the longest record."), NULL },
+	{ "resyncs", RingCore_get_resyncs_get, NULL,
 	  PyDoc_STR("Without the lock: times this object found the ring to make no sense, and gave up what was in it."),
 	  NULL },
-	{ "_wakeups", (getter)RingCore_get_wakeups, NULL, NULL, NULL },
-	{ "closed", (getter)RingCore_get_closed, NULL, PyDoc_STR("Whether close() was called."), NULL },
+	{ "_wakeups", RingCore_get_wakeups_get, NULL, NULL, NULL },
+	{ "closed", RingCore_get_closed_get, NULL, PyDoc_STR("Whether close() was called."), NULL },
 	{ NULL, NULL, NULL, NULL, NULL },
 };
 

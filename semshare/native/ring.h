@@ -9,7 +9,8 @@
 
 /*
  * A record that Python writes or reads where it lies, between __enter__ and __exit__: reserved and not yet committed, or
- * looked at and not yet consumed.  Members change under the GIL only.
+ * looked at and not yet consumed.  Members change under the GIL only, or, where there is none, in the critical section of
+ * the ring: see compat.h.
  */
 typedef struct open_record {
 	PyObject_HEAD

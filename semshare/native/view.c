@@ -7,6 +7,8 @@
  * then the memory stays mapped for that, whatever is closed, and what is read or written there is no record any more.
  *
  * A side of a ring that one party has to itself, a producer's or a consumer's, is occupied meanwhile: see ring.c.
+ *
+ * Where there is no GIL all of this is done in the critical section of the ring: both know of each other.
  */
 #include "ring.h"
 
@@ -73,8 +75,24 @@ static void OpenRecord_releasebuffer(OpenRecord *self, Py_buffer *Py_UNUSED(view
 	unmap_if_unused(self);
 }
 
+/* Release what __enter__ gave out, unless something refers to that: then it keeps the memory. */
+static void take_back(PyObject *view)
+{
+	PyObject *released;
+
+	if (!view)
+		return;
+	released = PyObject_CallMethod(view, "release", NULL);
+	if (!released)
+		PyErr_Clear();
+	Py_XDECREF(released);
+	Py_DECREF(view);
+}
+
 static PyObject *OpenRecord_enter(OpenRecord *self, PyObject *Py_UNUSED(ignored))
 {
+	PyObject *view, *type, *value, *traceback;
+
 	if (self->state != RECORD_NEW) {
 		PyErr_SetString(PyExc_RuntimeError, "a record is entered once; ask the ring for another");
 		return NULL;
@@ -85,53 +103,52 @@ static PyObject *OpenRecord_enter(OpenRecord *self, PyObject *Py_UNUSED(ignored)
 		unmap_if_unused(self);
 		return NULL;
 	}
-	self->view = PyMemoryView_FromObject((PyObject *)self);
-	if (!self->view) {
+	view = PyMemoryView_FromObject((PyObject *)self);
+	/* Another thread may have closed the ring meanwhile. */
+	if (!view || self->state != RECORD_OPEN) {
+		if (view)
+			take_back(view);
+		else if (self->state != RECORD_OPEN)
+			PyErr_Clear();
+		PyErr_Fetch(&type, &value, &traceback);
 		(void)ring_end_record(self, false);
+		if (type) {
+			PyErr_Clear();
+			PyErr_Restore(type, value, traceback);
+		}
 		unmap_if_unused(self);
 		return NULL;
 	}
-	Py_INCREF(self->view);
-	return self->view;
-}
-
-/* Release what __enter__ gave out, unless something refers to that: then it keeps the memory. */
-static void take_back(OpenRecord *self)
-{
-	PyObject *view = self->view, *released;
-
-	self->view = NULL;
-	if (!view)
-		return;
-	released = PyObject_CallMethod(view, "release", NULL);
-	if (!released)
-		PyErr_Clear();
-	Py_XDECREF(released);
-	Py_DECREF(view);
+	Py_INCREF(view);
+	self->view = view;
+	return view;
 }
 
 /* 0, or -1 with an exception set. */
 static int end(OpenRecord *self, bool accept)
 {
+	PyObject *view = self->view;
 	int error;
 
-	take_back(self);
+	self->view = NULL;
+	take_back(view);
 	error = ring_end_record(self, accept);
 	unmap_if_unused(self);
 	return error;
 }
 
-/* Its ring is being closed. */
+/*
+ * Its ring is being closed, and has ended it.  What __enter__ gave out may be all that refers to it, and another thread
+ * may be about to let go of it, which waits for the ring's critical section: so it is not touched behind that.
+ */
 void record_close(OpenRecord *self)
 {
-	/* What __enter__ gave out may be all that refers to it. */
-	Py_INCREF(self);
-	take_back(self);
-	if (ring_end_record(self, false))
-		PyErr_Clear();
+	PyObject *view = self->view;
+
+	self->view = NULL;
 	self->state = RECORD_CLOSED;
 	unmap_if_unused(self);
-	Py_DECREF(self);
+	take_back(view);
 }
 
 static PyObject *OpenRecord_exit(OpenRecord *self, PyObject *const *args, Py_ssize_t nargs)
@@ -161,7 +178,7 @@ static PyObject *OpenRecord_cancel(OpenRecord *self, PyObject *Py_UNUSED(ignored
 	Py_RETURN_NONE;
 }
 
-static PyObject *get_size(OpenRecord *self, void *Py_UNUSED(closure))
+static PyObject *get_size(OpenRecord *self)
 {
 	return PyLong_FromUnsignedLong(self->record.size);
 }
@@ -182,7 +199,7 @@ static int number_of(PyObject *value, unsigned long long most, const char *what,
 	return 0;
 }
 
-static int set_size(OpenRecord *self, PyObject *value, void *Py_UNUSED(closure))
+static int set_size(OpenRecord *self, PyObject *value)
 {
 	unsigned long long number;
 
@@ -192,12 +209,12 @@ static int set_size(OpenRecord *self, PyObject *value, void *Py_UNUSED(closure))
 	return 0;
 }
 
-static PyObject *get_type(OpenRecord *self, void *Py_UNUSED(closure))
+static PyObject *get_type(OpenRecord *self)
 {
 	return PyLong_FromUnsignedLong(self->record.type);
 }
 
-static int set_type(OpenRecord *self, PyObject *value, void *Py_UNUSED(closure))
+static int set_type(OpenRecord *self, PyObject *value)
 {
 	unsigned long long number;
 
@@ -207,17 +224,17 @@ static int set_type(OpenRecord *self, PyObject *value, void *Py_UNUSED(closure))
 	return 0;
 }
 
-static PyObject *get_position(OpenRecord *self, void *Py_UNUSED(closure))
+static PyObject *get_position(OpenRecord *self)
 {
 	return PyLong_FromUnsignedLongLong(self->record.position);
 }
 
-static PyObject *get_sequence(OpenRecord *self, void *Py_UNUSED(closure))
+static PyObject *get_sequence(OpenRecord *self)
 {
 	return PyLong_FromUnsignedLongLong(self->record.sequence);
 }
 
-static PyObject *get_time_ns(OpenRecord *self, void *Py_UNUSED(closure))
+static PyObject *get_time_ns(OpenRecord *self)
 {
 	return PyLong_FromUnsignedLongLong(self->record.time_ns);
 }
@@ -238,61 +255,108 @@ static int OpenRecord_clear(OpenRecord *self)
 
 static void OpenRecord_dealloc(OpenRecord *self)
 {
-	PyObject *type, *value, *traceback;
+	PyObject *type, *value, *traceback, *view;
 
 	PyObject_GC_UnTrack(self);
-	Py_CLEAR(self->view);
+	PyErr_Fetch(&type, &value, &traceback);
+	Py_BEGIN_CRITICAL_SECTION(self->ring);
+	view = self->view;
+	self->view = NULL;
 	/* Left without __exit__: what was reserved is given up, what was looked at is there still. */
-	if (self->state == RECORD_OPEN) {
-		PyErr_Fetch(&type, &value, &traceback);
-		if (ring_end_record(self, false))
-			PyErr_Clear();
-		PyErr_Restore(type, value, traceback);
-	}
+	if (self->state == RECORD_OPEN && ring_end_record(self, false))
+		PyErr_Clear();
 	unmap_if_unused(self);
+	Py_END_CRITICAL_SECTION();
+	PyErr_Restore(type, value, traceback);
+	Py_XDECREF(view);
 	Py_CLEAR(self->ring);
 	Py_TYPE(self)->tp_free((PyObject *)self);
 }
 
+#define IN_RING(type, object, call)	IN_SECTION(type, ((OpenRecord *)(object))->ring, call)
+
+static PyObject *method_enter(PyObject *self, PyObject *ignored)
+{
+	return IN_RING(PyObject *, self, OpenRecord_enter((OpenRecord *)self, ignored));
+}
+
+static PyObject *method_exit(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
+{
+	return IN_RING(PyObject *, self, OpenRecord_exit((OpenRecord *)self, args, nargs));
+}
+
+static PyObject *method_cancel(PyObject *self, PyObject *ignored)
+{
+	return IN_RING(PyObject *, self, OpenRecord_cancel((OpenRecord *)self, ignored));
+}
+
+static int method_getbuffer(PyObject *self, Py_buffer *view, int flags)
+{
+	return IN_RING(int, self, OpenRecord_getbuffer((OpenRecord *)self, view, flags));
+}
+
+static void method_releasebuffer(PyObject *self, Py_buffer *view)
+{
+	Py_BEGIN_CRITICAL_SECTION(((OpenRecord *)self)->ring);
+	OpenRecord_releasebuffer((OpenRecord *)self, view);
+	Py_END_CRITICAL_SECTION();
+}
+
+/* Attributes: @closure is which. */
+static PyObject *method_get(PyObject *self, void *closure)
+{
+	return IN_RING(PyObject *, self, ((PyObject *(*)(OpenRecord *))closure)((OpenRecord *)self));
+}
+
+static int set_size_in_ring(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
+{
+	return IN_RING(int, self, set_size((OpenRecord *)self, value));
+}
+
+static int set_type_in_ring(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
+{
+	return IN_RING(int, self, set_type((OpenRecord *)self, value));
+}
+
 static PyMethodDef reservation_methods[] = {
-	{ "__enter__", (PyCFunction)OpenRecord_enter, METH_NOARGS,
+	{ "__enter__", METHOD(method_enter), METH_NOARGS,
 	  PyDoc_STR("Wait for space and reserve it. Returns a memoryview of the bytes to fill, which are not zeroed.") },
-	{ "__exit__", (PyCFunction)(void (*)(void))OpenRecord_exit, METH_FASTCALL,
+	{ "__exit__", METHOD(method_exit), METH_FASTCALL,
 	  PyDoc_STR("Put the record, or, on an exception, give it up.") },
-	{ "cancel", (PyCFunction)OpenRecord_cancel, METH_NOARGS,
+	{ "cancel", METHOD(method_cancel), METH_NOARGS,
 	  PyDoc_STR("cancel($self, /)\n--\n\nGive the record up: nothing is put.") },
 	{ NULL, NULL, 0, NULL },
 };
 
 static PyGetSetDef reservation_getset[] = {
-	{ "size", (getter)get_size, (setter)set_size,
-	  PyDoc_STR("Bytes that will be put: as many as were reserved, or fewer if it is set so."), NULL },
-	{ "type", (getter)get_type, (setter)set_type, PyDoc_STR("A number of 32 bits that goes with the record."), NULL },
+	{ "size", method_get, set_size_in_ring,
+	  PyDoc_STR("Bytes that will be put: as many as were reserved, or fewer if it is set so."), (void *)get_size },
+	{ "type", method_get, set_type_in_ring, PyDoc_STR("A number of 32 bits that goes with the record."), (void *)get_type },
 	{ NULL, NULL, NULL, NULL, NULL },
 };
 
 static PyMethodDef view_methods[] = {
-	{ "__enter__", (PyCFunction)OpenRecord_enter, METH_NOARGS,
+	{ "__enter__", METHOD(method_enter), METH_NOARGS,
 	  PyDoc_STR("Wait for a record. Returns a memoryview of its bytes, which cannot be written.") },
-	{ "__exit__", (PyCFunction)(void (*)(void))OpenRecord_exit, METH_FASTCALL,
+	{ "__exit__", METHOD(method_exit), METH_FASTCALL,
 	  PyDoc_STR("Take the record from the ring, or, on an exception, leave it there.") },
-	{ "cancel", (PyCFunction)OpenRecord_cancel, METH_NOARGS,
+	{ "cancel", METHOD(method_cancel), METH_NOARGS,
 	  PyDoc_STR("cancel($self, /)\n--\n\nLeave the record in the ring: it is the next again.") },
 	{ NULL, NULL, 0, NULL },
 };
 
 static PyGetSetDef view_getset[] = {
-	{ "size", (getter)get_size, NULL, PyDoc_STR("Bytes of payload."), NULL },
-	{ "type", (getter)get_type, NULL, PyDoc_STR("The number that its producer gave it."), NULL },
-	{ "position", (getter)get_position, NULL, PyDoc_STR("As of Record."), NULL },
-	{ "sequence", (getter)get_sequence, NULL, PyDoc_STR("As of Record."), NULL },
-	{ "time_ns", (getter)get_time_ns, NULL, PyDoc_STR("As of Record."), NULL },
+	{ "size", method_get, NULL, PyDoc_STR("Bytes of payload."), (void *)get_size },
+	{ "type", method_get, NULL, PyDoc_STR("The number that its producer gave it."), (void *)get_type },
+	{ "position", method_get, NULL, PyDoc_STR("As of Record."), (void *)get_position },
+	{ "sequence", method_get, NULL, PyDoc_STR("As of Record."), (void *)get_sequence },
+	{ "time_ns", method_get, NULL, PyDoc_STR("As of Record."), (void *)get_time_ns },
 	{ NULL, NULL, NULL, NULL, NULL },
 };
 
 static PyBufferProcs buffer = {
-	.bf_getbuffer = (getbufferproc)OpenRecord_getbuffer,
-	.bf_releasebuffer = (releasebufferproc)OpenRecord_releasebuffer,
+	.bf_getbuffer = method_getbuffer,
+	.bf_releasebuffer = method_releasebuffer,
 };
 
 #define OPEN_RECORD								\

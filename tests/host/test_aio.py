@@ -27,6 +27,7 @@ import semshare
 from semshare import Empty, EmptyTimeout, Full, FullTimeout, Removed, Ring, aio, shm
 from semshare.aio import watch
 from semshare.ring import VARIANTS, Variant
+from semshare.stale import remove_stale
 
 LIMIT = 20.0
 """Seconds after which a wake-up counts as lost."""
@@ -362,7 +363,7 @@ def test_the_fifos_of_who_was_killed_are_stale_with_its_area(name):
     gate.pass_through()
     child.kill()
     assert all(os.path.exists(path) for path in shm.bell_paths(name))
-    assert [each.name for each in shm.remove_stale([name])] == [name]
+    assert [each.name for each in remove_stale([name])] == [name]
     gate.close()
 
 
@@ -372,12 +373,12 @@ def test_fifos_without_an_area_are_stale_and_in_nobodys_way(name):
         os.unlink(shm.path_of(name))
     semshare.SemaphoreSet(semid=semid).remove()
     assert all(os.path.exists(path) for path in shm.bell_paths(name))
-    assert [each.kind for each in shm.remove_stale([name], dry_run=True)] == ["area"]
+    assert [each.kind for each in remove_stale([name], dry_run=True)] == ["area"]
     with Ring.create(name, 4096) as ring, pytest.raises(Empty):
         ring.fileno()
         ring.get_nowait()
     os.mkfifo(shm.bell_paths(name)[0])
-    assert len(shm.remove_stale([name])) == 1
+    assert len(remove_stale([name])) == 1
     assert not os.path.exists(shm.bell_paths(name)[0])
 
 

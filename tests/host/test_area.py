@@ -20,6 +20,7 @@ from processes import Child, Gate, wait_until
 from semshare._abi import ffi, lib
 
 from semshare import AbiMismatch, Area, Denied, Error, NameExists, NotFound, SemaphoreSet, device, key_of, shm
+from semshare.stale import remove_stale
 
 pytestmark = pytest.mark.skipif(device.present(), reason="the module is loaded: areas are its own; see tests/vm")
 
@@ -281,7 +282,7 @@ def test_a_strange_file_is_neither_used_nor_removed(name):
         Area(name)
     with pytest.raises(NameExists):
         Area(name, 1)
-    assert name not in [item.name for item in shm.remove_stale([name])]
+    assert name not in [item.name for item in remove_stale([name])]
     os.unlink(path(name))
 
 
@@ -330,7 +331,7 @@ def test_creators_and_users_killed_at_any_moment_leave_a_name_that_can_be_used(n
         time.sleep(random.uniform(0, 0.01))
         for child in children:
             child.kill()
-        stale += name in [item.name for item in shm.remove_stale([name])]
+        stale += name in [item.name for item in remove_stale([name])]
         with Area(name, 100) as area:
             assert area.size == 100
     print(f"{2 * kills} creators and users killed, {stale} areas left behind and removed")
@@ -362,9 +363,9 @@ def test_what_killed_users_left_is_found_and_removed_with_its_set(name):
     assert [info.stale for info in shm.list_areas() if info.name == name] == [True]
     with pytest.raises(NameExists, match="semshare rm --stale"):
         Area(name, 1)
-    assert name in [item.name for item in shm.remove_stale([name], dry_run=True)]
+    assert name in [item.name for item in remove_stale([name], dry_run=True)]
     assert os.path.exists(path(name))
-    removed = {item.name: item for item in shm.remove_stale([name])}
+    removed = {item.name: item for item in remove_stale([name])}
     assert removed[name].kind == "area" and str(semaphores.semid) in removed[name].detail
     assert not os.path.exists(path(name))
     with pytest.raises(Error):
@@ -375,7 +376,7 @@ def test_what_killed_users_left_may_be_used_on(name):
     killed_with(name)
     with Area(name) as area:
         assert not area.info().stale
-        assert name not in [item.name for item in shm.remove_stale([name])]
+        assert name not in [item.name for item in remove_stale([name])]
     assert not os.path.exists(path(name))
 
 
@@ -383,7 +384,7 @@ def test_an_area_in_use_is_never_stale(name):
     with Area(name, 1):
         for _ in range(3):
             assert name not in [info.name for info in shm.stale_areas()]
-            assert name not in [item.name for item in shm.remove_stale([name])]
+            assert name not in [item.name for item in remove_stale([name])]
 
 
 def test_removing_what_is_stale_races_with_who_attaches(name):
@@ -391,7 +392,7 @@ def test_removing_what_is_stale_races_with_who_attaches(name):
 
     def remove():
         while True:
-            shm.remove_stale([name])
+            remove_stale([name])
 
     remover = Child(remove)
     try:
@@ -408,7 +409,7 @@ def test_removing_what_is_stale_races_with_who_attaches(name):
             area.close()
     finally:
         remover.kill()
-    shm.remove_stale([name])
+    remove_stale([name])
 
 
 def killed_with_area(name: str) -> None:
@@ -439,7 +440,7 @@ def test_stale_locks_are_found_and_others_are_not(names):
     mine = Lock(used)
     plain = SemaphoreSet(key_of(held))
     plain.operate([(0, -1)])
-    removed = [item.name for item in shm.remove_stale([stale, used, held]) if item.kind == "lock"]
+    removed = [item.name for item in remove_stale([stale, used, held]) if item.kind == "lock"]
     assert stale in removed and used not in removed and held not in removed
     assert lib.semget(key_of(stale), 0, 0) < 0 and ffi.errno == errno.ENOENT
     with mine:

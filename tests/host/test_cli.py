@@ -20,7 +20,7 @@ from semshare.ring import VARIANTS
 
 LIMIT = 60
 PRODUCER, CONSUMER = 1, 2  # of Variant.roles
-COMMANDS = ("demo", "exec", "watch", "ls", "get", "set", "rm", "unlock", "doctor")
+COMMANDS = ("demo", "exec", "watch", "ls", "inspect", "top", "get", "set", "rm", "unlock", "doctor")
 
 
 def semshare(*arguments: str, **more) -> subprocess.CompletedProcess:
@@ -159,7 +159,7 @@ def test_ls_says_how_to_be_rid_of_what_is_stale(name):
     told = semshare("ls").stdout
     assert next(line for line in told.splitlines() if line.startswith(name)).split()[-1] == "stale"
     assert "semshare rm --stale" in told
-    assert semshare("rm", "--stale", name).returncode == 0
+    assert semshare("rm", "--stale", "--yes", name).returncode == 0
 
 
 def test_ls_shows_who_holds_a_lock(lock, name):
@@ -208,14 +208,14 @@ def test_rm_leaves_what_is_not_ours(name):
     try:
         assert_one_line(semshare("rm", name), name)
         assert path.exists()
-        semshare("rm", "--stale", name)
+        semshare("rm", "--stale", "--yes", name)
         assert path.exists()
     finally:
         path.unlink()
 
 
 def test_rm_stale_leaves_what_is_in_use(ring, lock, name):
-    ended = semshare("rm", "--stale", name)
+    ended = semshare("rm", "--stale", "--yes", name)
     assert ended.returncode == 0 and name not in ended.stdout
     ring.put(b"still there")
     with lock:

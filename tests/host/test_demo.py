@@ -241,7 +241,7 @@ def test_a_killed_parent_takes_its_children_along_and_rm_stale_the_rest(running,
     assert is_there(name)
     dry = subprocess.run(command("rm", "--stale", name, "--dry-run"), capture_output=True, text=True, timeout=LIMIT)
     assert dry.returncode == 0 and name in dry.stdout and is_there(name)
-    wet = subprocess.run(command("rm", "--stale", name), capture_output=True, text=True, timeout=LIMIT)
+    wet = subprocess.run(command("rm", "--stale", "--yes", name), capture_output=True, text=True, timeout=LIMIT)
     assert wet.returncode == 0 and name in wet.stdout
     assert not is_there(name)
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from semshare.cli.group import COMMANDS
+
 TOP = Path(__file__).resolve().parents[2]
 DOCS = TOP / "docs"
 PAGES = sorted(path.relative_to(TOP) for path in [TOP / "README.md", *DOCS.rglob("*.md")])
@@ -62,8 +64,16 @@ def test_every_verb_of_make_that_is_named_is_there(page):
 
 def test_the_index_names_every_page_and_example():
     index = (DOCS / "README.md").read_text()
-    folders = ("how-to/*", "concepts/*", "reference/*", "examples/*", "examples/*/*.py")
+    folders = ("how-to/*", "concepts/*", "reference/*", "reference/*/*", "examples/*", "examples/*/*.py")
     pages = {path.relative_to(DOCS) for each in folders for path in DOCS.glob(each) if path.name != "__pycache__"}
     assert pages
     missing = [str(path) for path in sorted(pages) if f"({path})" not in index]
     assert not missing, "docs/README.md does not name them"
+
+
+def test_the_page_on_the_command_line_has_every_command():
+    page = (DOCS / "reference" / "cli.md").read_text()
+    headings = re.findall(r"^## (.*)$", without_blocks(page), re.M)
+    described = {word for heading in headings for word in heading.replace(" and ", " ").split()}
+    assert described == set(COMMANDS)
+    assert [command for command in COMMANDS if f"$ semshare {command}" not in page] == []

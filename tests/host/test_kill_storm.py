@@ -18,7 +18,8 @@ from contextlib import suppress
 import pytest
 from processes import Child
 
-from semshare import Empty, NameExists, NotFound, Ring, device, shm
+from semshare import Empty, NameExists, NotFound, Ring, device
+from semshare.stale import remove_stale
 
 HEADER = struct.Struct("@IIQ")  # checksum, producer, sequence
 BATCH = 16
@@ -226,7 +227,7 @@ def test_makers_killed_at_any_moment_leave_a_name_that_can_be_used(name):
         time.sleep(random.uniform(0, 0.02))
         for child in children:
             child.kill()
-        stale += name in [item.name for item in shm.remove_stale([name])]
+        stale += name in [item.name for item in remove_stale([name])]
         with Ring.create(name, 8192) as ring:
             ring.put(b"made")
             assert ring.get(timeout=60) == b"made"

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 import time
-import warnings
 from itertools import repeat
 from pathlib import Path
 
@@ -19,7 +18,18 @@ import pytest
 from processes import Child, Gate, wait_until
 from semshare._abi import ffi, lib
 
-from semshare import HolderDead, Lock, NameCollision, OwnerDied, OwnerDiedWarning, SemaphoreSet, key_of
+from semshare import (
+    HolderDead,
+    Lock,
+    NameCollision,
+    NotFound,
+    OwnerDied,
+    SemaphoreSet,
+    Timeout,
+    key_of,
+    named_set,
+    segment,
+)
 from semshare.segment import Segment, attach
 
 
@@ -54,7 +64,7 @@ def test_a_forked_child_does_not_hold_what_its_parent_does(lock):
 def test_a_forked_child_may_wait_for_its_parent(lock):
     def child():
         with lock:
-            assert lock.owner.pid == os.getpid()
+            assert lock.owner().pid == os.getpid()
 
     with lock:
         waiting = Child(child)
@@ -197,19 +207,51 @@ def die_holding(name: str) -> int:
     return child.pid
 
 
-def test_the_next_owner_is_told_of_a_death_once(lock, name):
+def test_the_next_owners_are_told_of_a_death_until_one_marks_the_lock_consistent(lock, name, caplog):
     pid = die_holding(name)
-    with pytest.warns(OwnerDiedWarning, match=str(pid)):
-        lock.acquire()
-    died = lock.owner_died
-    assert isinstance(died, OwnerDied) and (died.pid, died.kind, died.errno) == (pid, 1, 130)
-    assert lock.deaths == 1
-    lock.release()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        with lock:
-            assert lock.owner_died is None
+    for owner in (lock, lock, Lock(name)):
+        with owner:
+            died = owner.owner_died
+            assert isinstance(died, OwnerDied) and (died.pid, died.kind, died.errno) == (pid, 1, 130)
+            assert owner.deaths == 1 and owner.suspect
+    # Each object warns once.
+    assert [str(pid) in record.getMessage() for record in caplog.records] == [True, True]
+    with lock:
+        lock.mark_consistent()
+        assert lock.owner_died is None and not lock.suspect
+    for owner in (lock, Lock(name)):
+        with owner:
+            assert owner.owner_died is None
     assert lock.deaths == 1 and Lock(name).deaths == 1
+    assert len(caplog.records) == 2
+
+
+def test_only_who_holds_the_lock_marks_it_consistent(lock, name):
+    die_holding(name)
+    with pytest.raises(RuntimeError):
+        lock.mark_consistent()
+    with Lock(name), pytest.raises(RuntimeError):
+        lock.mark_consistent()
+    with lock:
+        assert lock.owner_died is not None
+
+
+def test_a_lock_may_be_told_to_raise_when_its_owner_died(lock, name):
+    pid = die_holding(name)
+    strict = Lock(name, on_owner_died="raise")
+    for _ in range(3):
+        with pytest.raises(OwnerDied, match=str(pid)) as caught:
+            strict.acquire()
+        assert caught.value.pid == pid and not strict.held() and not strict.locked()
+    with lock:
+        assert lock.owner_died is not None
+    with pytest.raises(OwnerDied, match="marked it consistent"):
+        strict.acquire()
+    with lock:
+        lock.mark_consistent()
+    with strict:
+        assert strict.owner_died is None
+    assert lock.deaths == 1
 
 
 def test_who_waits_is_told_as_well(lock, name):
@@ -261,7 +303,7 @@ def test_who_closed_the_lock_while_it_waited_leaves_the_death_to_the_next(lock, 
     dying.kill()
     thread.join()
     assert errors
-    with pytest.warns(OwnerDiedWarning), lock:
+    with lock:
         assert lock.owner_died.pid == dying.pid
     assert lock.deaths == 1
     gate.close()
@@ -288,24 +330,12 @@ def test_a_callback_that_raises_leaves_the_death_to_the_next(lock, name):
     assert lock.deaths == 1
 
 
-def test_a_warning_made_an_error_leaves_it_to_the_next(lock, name):
-    die_holding(name)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        with pytest.raises(OwnerDiedWarning):
-            lock.acquire()
-    assert not lock.locked()
-    with pytest.warns(OwnerDiedWarning), lock:
-        pass
-
-
 def test_holders_killed_at_any_moment_block_nobody(lock, name):
     """A storm: processes hammer the lock and are killed at random moments; the lock goes on, each death is counted."""
     seen = []
     lock.on_owner_died = lambda lock, died: seen.append(died.pid)
 
     def hammer():
-        warnings.simplefilter("ignore")
         mine = Lock(name)
         while True:
             with mine:
@@ -379,8 +409,8 @@ def test_a_semaphore_that_was_reset_is_told_to_both_owners(lock, name):
     gate.pass_through()
     semaphores = SemaphoreSet(semid=lock.semid)
     semaphores.set_value(0, 1)
-    with pytest.warns(OwnerDiedWarning):
-        lock.acquire()
+    lock.acquire()
+    assert lock.owner_died is not None
     done.open()
     assert child.wait() == 0
     assert semaphores.value() == 0, "the first owner must not give back what the second holds"
@@ -424,25 +454,28 @@ def test_fifty_processes_make_one_lock_at_once(name):
 
 
 def half_made(name: str, step: str) -> None:
-    """What a creator leaves behind that is killed after a step."""
+    """What a maker leaves behind that is killed after a step."""
     key = key_of(name)
-    assert lib.semget(key, 1, lib.IPC_CREAT | lib.IPC_EXCL | 0o600) >= 0
-    semid = lib.semget(key, 0, 0)
-    if step == "set":
-        return
     shmid = lib.shmget(key, lib.SEMSHARE_LOCK_SEGMENT_SIZE, lib.IPC_CREAT | lib.IPC_EXCL | 0o600)
     assert shmid >= 0
     if step == "segment":
+        return
+    semid = lib.semget(key, 1, lib.IPC_CREAT | lib.IPC_EXCL | 0o600)
+    assert semid >= 0
+    if step == "set":
         return
     companion = attach(shmid)
     assert isinstance(companion, Segment)
     companion.fill(key, semid, 1, name)
 
 
-@pytest.mark.parametrize("step", ["set", "segment", "filled"])
+@pytest.mark.parametrize("step", ["segment", "set", "filled"])
 @pytest.mark.parametrize("openers", [1, 8])
-def test_a_lock_whose_creator_was_killed_in_between_is_made_anew(name, step, openers):
+def test_a_lock_whose_maker_was_killed_in_between_is_made_anew(name, step, openers):
     assert Child(half_made, name, step).wait() == 0
+    if step != "segment":
+        with pytest.raises(NotFound, match="maker died"):
+            Lock.attach(name)
     start = Gate()
 
     def open_and_use():
@@ -451,7 +484,7 @@ def test_a_lock_whose_creator_was_killed_in_between_is_made_anew(name, step, ope
         for _ in range(50):
             with lock:
                 assert SemaphoreSet(semid=lock.semid).value() == 0
-                assert lock.owner.pid == os.getpid()
+                assert lock.owner().pid == os.getpid()
 
     children = [Child(open_and_use) for _ in range(openers)]
     start.open(openers)
@@ -462,7 +495,43 @@ def test_a_lock_whose_creator_was_killed_in_between_is_made_anew(name, step, ope
     start.close()
 
 
-def test_creators_killed_at_any_moment_leave_a_lock_that_can_be_made(name):
+def test_a_set_that_nobody_knows_the_maker_of_is_made_anew_after_a_while(name, monkeypatch):
+    monkeypatch.setattr(named_set, "UNKNOWN_LIMIT", 0.05)
+    abandoned = SemaphoreSet(key_of(name), count=1, create=True)
+    with Lock(name) as lock:
+        assert lock.semid != abandoned.semid
+    lock.unlink()
+
+
+def test_who_makes_it_and_lives_is_waited_for(name, monkeypatch):
+    monkeypatch.setattr(named_set, "MAKER_LIMIT", 0.2)
+    monkeypatch.setattr(segment, "FILL_LIMIT", 0.2)
+    gate, go_on = Gate(), Gate()
+
+    def make():
+        for step in ("set", "filled"):
+            half_made(name, step)
+            gate.open()
+            go_on.pass_through()
+            SemaphoreSet(key_of(name)).remove()
+            Segment.remove(attach(lib.shmget(key_of(name), 0, 0)))
+        gate.open()
+        go_on.pass_through()
+
+    maker = Child(make)
+    for _ in range(2):
+        gate.pass_through()
+        with pytest.raises(Timeout, match=f"kill -CONT {maker.pid}"):
+            Lock(name)
+        go_on.open()
+    gate.pass_through()
+    go_on.open()
+    assert maker.wait() == 0
+    Lock(name).unlink()
+    gate.close(), go_on.close()
+
+
+def test_makers_killed_at_any_moment_leave_a_lock_that_can_be_made(name):
     def make():
         while True:
             Lock(name).unlink()
@@ -473,7 +542,7 @@ def test_creators_killed_at_any_moment_leave_a_lock_that_can_be_made(name):
         child.kill()
         lock = Lock(name)
         with lock:
-            assert lock.owner.pid == os.getpid()
+            assert lock.owner().pid == os.getpid()
         lock.unlink()
 
 
@@ -482,7 +551,7 @@ def test_a_companion_of_a_set_that_is_gone_is_replaced(name):
     SemaphoreSet(semid=old.semid).remove()
     new = Lock(name)
     with new:
-        assert new.owner.pid == os.getpid() and Lock(name).owner == new.owner
+        assert new.owner().pid == os.getpid() and Lock(name).owner() == new.owner()
     new.unlink()
 
 
@@ -504,7 +573,7 @@ def test_a_strange_segment_under_the_key_is_left_alone(name):
     try:
         lock = Lock(name)
         with lock:
-            assert lock.owner is None
+            assert lock.owner() is None
             with pytest.raises(RuntimeError):
                 Lock(name).acquire()
         lock.unlink()
@@ -516,7 +585,6 @@ def test_a_strange_segment_under_the_key_is_left_alone(name):
 def test_nothing_is_left_when_python_ends_while_holding(lock, name):
     code = f"import semshare; lock = semshare.Lock({name!r}); lock.acquire()"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        assert lock.acquire(timeout=10)
+    assert lock.acquire(timeout=10)
+    assert lock.owner_died is not None
     lock.release()

@@ -81,7 +81,7 @@ def test_a_set_that_sysv_ipc_made_opens_as_a_lock(name, initial):
         assert lock.locked()
         semaphore.release()
     with lock:
-        assert lock.owner.pid == os.getpid()
+        assert lock.owner().pid == os.getpid()
         assert not try_plain(semaphore)
     lock.unlink()
 

@@ -22,6 +22,7 @@ import sysv_ipc
 from processes import Child
 
 from semshare import AddressTaken, Area, Denied, Error, NameExists, NotFound, area, device, shm
+from semshare.stale import remove_stale
 
 pytestmark = pytest.mark.skipif(device.present(), reason="the module is loaded: areas are its own; see tests/vm")
 
@@ -347,7 +348,7 @@ def test_an_area_whose_segment_is_gone_says_so(name, segment):
         Area.attach(name)
     assert [item.kind for item in shm.list_areas() if item.name == name] == ["sysv"]
     os.close(kept)
-    assert [item.name for item in shm.remove_stale([name])] == [name]
+    assert [item.name for item in remove_stale([name])] == [name]
 
 
 def test_another_segment_of_the_same_id_is_not_taken_for_it(name, segment):
@@ -418,6 +419,6 @@ def test_users_killed_at_any_moment_leave_names_that_can_be_used(name, segment, 
         time.sleep(random.uniform(0, 0.02))
         for child in children:
             child.kill()
-        shm.remove_stale([name])
+        remove_stale([name])
         with Area.from_sysv(name, segment.id) as made:
             assert bytes(made.buffer[:6]) == b"before"

@@ -25,7 +25,6 @@ from semshare import (
     Error,
     Full,
     HolderDead,
-    Lock,
     NameExists,
     NotFound,
     Record,
@@ -629,7 +628,7 @@ def test_the_rings_lock_keeps_others_out(ring):
         ring.put(b"from outside")
 
     with ring.lock as lock:
-        assert isinstance(lock, Lock)
+        assert lock is ring.lock and lock.held()
         child = Child(put)
         wait_until(lambda: semaphores(ring).waiters(MUTEX) == 1, "the producer's wait")
         assert ring.used == 0

@@ -37,7 +37,7 @@ def use(ring: Ring, scribbles: list[tuple[int, int, int]]) -> None:
             lambda: ring.get_record(False),
             lambda: ring.lock.acquire(timeout=0) and ring.lock.release(),
             lambda: Ring.attach(ring.name).close(),
-            lambda: (ring.state(), ring.lock.owner, repr(ring), repr(ring.lock)),
+            lambda: (ring.state(), ring.lock.owner(), repr(ring), repr(ring.lock)),
         ]
         with contextlib.suppress(Error):
             calls[what]()

@@ -38,7 +38,7 @@ NOT_MODELLED = {
     ("semshare_paged_is_behind", "load_acquire(semshare_paged_last(paged, before))"): 1,
     ("semshare_paged_ready", "load_acquire(&paged->words->head)"): 1,
     ("look", "load_acquire(&mutex->state->epoch)"): 1,
-    ("LockCore_words", "load_acquire(&state->epoch)"): 1,
+    ("mutex_words", "load_acquire(&state->epoch)"): 1,
     # Its order is not needed: the full barrier before it has it. It is a cmpxchg so that one of several does it.
     ("semshare_ring_tell_broken", "try_cmpxchg(&control->state)"): 1,
     ("semshare_channel_tell_broken", "try_cmpxchg(&control->state)"): 1,
@@ -55,6 +55,11 @@ NOT_MODELLED = {
     ("semshare_sysv_overwrite", "store_release(&view->control->head)"): 1,
     ("semshare_lock_enter", "store_release(&state->owner_start)"): 1,
     ("semshare_lock_leave", "store_release(&state->epoch)"): 1,
+    ("semshare_lock_doubt", "store_release(&state->suspect)"): 1,
+    # A writer who died was ordered before all who read by the kernel's lock of the set. It is a cmpxchg so that one of
+    # the readers counts the death.
+    ("semshare_lock_enter_shared", "load_acquire(&state->epoch)"): 1,
+    ("semshare_lock_enter_shared", "try_cmpxchg(&state->epoch)"): 1,
 }
 
 BARRIER = re.compile(

@@ -18,7 +18,7 @@ from effort import EFFORT
 from notify_kernel import count_of, eventfd
 from pace import SLACK, SLOW
 
-from semshare import Area, Event
+from semshare import Area, AreaEvent
 
 IN, OUT, ERR, HUP = select.EPOLLIN, select.EPOLLOUT, select.EPOLLERR, select.EPOLLHUP
 PR_SET_PDEATHSIG = 1
@@ -104,10 +104,10 @@ def _wait_at(name: str, seed: float) -> None:
     with Area(name, backend="module") as area, select.epoll() as epoll:
         signalled = [eventfd(), eventfd()]
         rings = eventfd()
-        for descriptor, event in zip(signalled, (Event.DATA, Event.SPACE)):
+        for descriptor, event in zip(signalled, (AreaEvent.DATA, AreaEvent.SPACE)):
             area.add_eventfd(descriptor, event)
             epoll.register(descriptor, IN)
-        area.add_eventfd(rings, Event.DATA | Event.SPACE, from_user=True)
+        area.add_eventfd(rings, AreaEvent.DATA | AreaEvent.SPACE, from_user=True)
         epoll.register(area.fileno(), IN | OUT)
         for _ in _until_told():
             epoll.modify(area.fileno(), dice.choice((IN, OUT, IN | OUT)) | dice.choice((0, select.EPOLLET)))

@@ -985,9 +985,10 @@ LACKING = {
     "security_sem_semctl": ({"IPC_INFO", "SEM_INFO"},) * 2,
     "mm_alloc": ({"GETALL"}, VALUES),
     "arch_pick_mmap_layout": ({"GETALL"}, VALUES),
-    # For areas alone: test_memory_python.py
+    # For areas and locks alone: test_memory_python.py, test_kernel_locks.py
     "memfd_fcntl": (set(), set()),
     "do_shmat": (set(), set()),
+    "ksys_shmget": (set(), set()),
 }
 
 

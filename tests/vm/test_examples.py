@@ -107,8 +107,10 @@ def test_program_starts_are_judged():
     unload("semshare_verdict")
 
 
-@pytest.mark.parametrize("module", ["semshare_hello", "semshare_forks", "semshare_doorbell"])
+@pytest.mark.parametrize("module", ["semshare_hello", "semshare_forks", "semshare_doorbell", "semshare_transfer"])
 def test_a_module_whose_area_is_not_there_says_so(module):
+    lock = module == "semshare_transfer"
     with kernel.KernelLog() as log:
-        assert kernel.name_of(kernel.load(module, "area=nowhere")) == "-ENOENT"
-        assert any(line.startswith(f"{module}: area nowhere: ") for line in log.read())
+        assert kernel.name_of(kernel.load(module, "name=nowhere" if lock else "area=nowhere")) == "-ENOENT"
+        area = "area and lock" if lock else "area"
+        assert any(line.startswith(f"{module}: {area} nowhere: ") for line in log.read())

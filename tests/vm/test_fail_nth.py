@@ -61,6 +61,7 @@ LIMIT = 5000  # more than any call does
 MODULES = (
     "semshare_test",
     "semshare_ring_test",
+    "semshare_lock_test",
     "semshare_demo",
     "semshare_exec",
     "semshare_channel_test",
@@ -117,7 +118,8 @@ def snapshot(*semids):
     lines = pathlib.Path("/proc/sysvipc/sem").read_text().splitlines()[1:]
     sets = [[line.split()[0], *line.split()[2:8]] for line in lines]
     values = [system.getall(semid, 20 if semid < 0 else size_of(semid)) for semid in semids]
-    mapped = [line for line in pathlib.Path("/proc/self/maps").read_text().splitlines() if "semshare" in line]
+    lines = pathlib.Path("/proc/self/maps").read_text().splitlines()
+    mapped = [line for line in lines if any(what in line for what in ("semshare", "memfd:", "SYSV"))]
     users = pathlib.Path("/sys/module/semshare/refcnt").read_text()
     return areas, sets, values, len(os.listdir("/proc/self/fd")), mapped, users
 
@@ -657,6 +659,45 @@ def test_ring_destroy(fail_nth):
 def ioctl_now(fd, command, buffer):
     function, *arguments = ioctl(fd, command, buffer)
     return function(*arguments)
+
+
+# Locks
+
+
+@pytest.mark.parametrize("kind", ["mutex", "pool", "multi", "rwlock", "semaphore", "event", "condition", "barrier"])
+def test_lock_open(fail_nth, kind):
+    """Where it succeeds all the same it has everything, the words of its owner among it."""
+    import lock_kernel as lk
+
+    of, made = {
+        "mutex": (lk.MUTEX, lambda: lk.Set("fail-nth")),
+        # Of so many locks that what lies beside them is mapped in two steps.
+        "pool": (lk.MUTEX, lambda: lk.Set("fail-nth", lk.KIND_POOL, (1,) * 200)),
+        "multi": (lk.MULTI, lambda: lk.Set("fail-nth", lk.KIND_POOL, (1,) * 200)),
+        "rwlock": (lk.RWLOCK, lambda: lk.Set("fail-nth", lk.KIND_RWLOCK, (0, 0, 0))),
+        "semaphore": (lk.SEMAPHORE, lambda: lk.Set("fail-nth", lk.KIND_SEMAPHORE, (1,))),
+        "event": (lk.EVENT, lambda: lk.Set("fail-nth", lk.KIND_EVENT, (1,))),
+        "condition": (lk.CONDITION, lambda: lk.condition_set("fail-nth")),
+        "barrier": (lk.BARRIER, lambda: lk.barrier_set("fail-nth", 2)),
+    }[kind]
+    numbers = {"pool": (7,), "multi": (3, 7, 199)}.get(kind, ())
+    words = lk.OPEN.pack(of, 0, b"fail-nth", -1, 0, len(numbers), -1, *numbers, *[0] * (16 - len(numbers)))
+
+    with made() as places:
+
+        def attempt(nth):
+            with driver("lock") as fd:
+                result, failed = fail_nth.call(nth, *ioctl(fd, lk.IOC_OPEN, raw(words)))
+                if result == 0 and kind not in ("semaphore", "event", "barrier"):
+                    number = numbers[0] if numbers else 0
+                    before = places.word(lk.EPOCH, number)
+                    for operation in (lk.LOCK, lk.UNLOCK):
+                        call = raw(lk.CALL.pack(operation, 0, 0, 0, 0, 0, 0, 0, 0))
+                        assert ioctl_now(fd, lk.IOC_CALL, call) == 0 and lk.CALL.unpack(call.raw)[7] == 0
+                    assert places.word(lk.EPOCH, number) == before + 2
+            return result, failed
+
+        assert every_failure(attempt, lambda: snapshot(places.semid)) > 4
 
 
 # Channels, parameters, eventfds

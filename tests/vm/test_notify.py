@@ -40,7 +40,7 @@ from semshare._abi import lib
 from soak import NEVER, PAYLOAD, Tally, putting
 
 import semshare
-from semshare import Area, Empty, Event, Full, Ring, aio
+from semshare import Area, AreaEvent, Empty, Full, Ring, aio
 from semshare.aio import watch
 
 IN, OUT, ERR, HUP = select.EPOLLIN, select.EPOLLOUT, select.EPOLLERR, select.EPOLLHUP
@@ -293,7 +293,7 @@ def test_notify_is_seen_by_each_handle_until_it_has_read_it(name, area):
     with Area(name, backend="module") as other:
         assert events_of(other.fileno(), interest=IN) == 0
         area.notify()
-        area.notify(Event.DATA | Event.SPACE)
+        area.notify(AreaEvent.DATA | AreaEvent.SPACE)
         for each in (area, other):
             assert events_of(each.fileno(), interest=IN) == IN
             assert struct.unpack("Q", os.read(each.fileno(), 8)) == (2,)
@@ -322,20 +322,20 @@ def test_bad_notify(area, request_):
 
 def test_an_eventfd_is_told_of_its_events(area):
     data, space = eventfd(), eventfd()
-    area.add_eventfd(data, Event.DATA)
-    area.add_eventfd(space, Event.SPACE)
-    area.notify(Event.DATA)
+    area.add_eventfd(data, AreaEvent.DATA)
+    area.add_eventfd(space, AreaEvent.SPACE)
+    area.notify(AreaEvent.DATA)
     assert (count_of(data), count_of(space)) == (1, 0)
-    area.notify(Event.DATA | Event.SPACE)
+    area.notify(AreaEvent.DATA | AreaEvent.SPACE)
     assert (count_of(data), count_of(space)) == (1, 1)
     area.remove_eventfd(data)
-    area.notify(Event.DATA)
+    area.notify(AreaEvent.DATA)
     assert count_of(data) == 0
     with pytest.raises(semshare.NotFound):
         area.remove_eventfd(data)
     os.close(data)
     os.close(space)
-    area.notify(Event.SPACE)  # nobody has it any more but the module
+    area.notify(AreaEvent.SPACE)  # nobody has it any more but the module
 
 
 def test_eventfds_are_counted(area):
@@ -384,7 +384,7 @@ def test_an_area_signals_so_many_eventfds_however_many_handles_there_are(area, r
 
 def test_an_eventfd_from_a_user_rings(area):
     from_user, to_user = eventfd(), eventfd()
-    area.add_eventfd(from_user, Event.DATA, from_user=True)
+    area.add_eventfd(from_user, AreaEvent.DATA, from_user=True)
     area.add_eventfd(to_user)
     os.write(from_user, struct.pack("Q", 5))
     assert events_of(area.fileno(), LIMIT, IN) == IN

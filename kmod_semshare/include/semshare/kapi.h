@@ -43,6 +43,8 @@
 #include <semshare/core/parameters.h>
 #include <semshare/core/port.h>
 
+/* The locks that the Python classes are stand by themselves: <semshare/locks.h>. */
+
 /* ---------------------------------------------------------- entry points */
 
 /*

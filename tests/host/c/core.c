@@ -165,6 +165,59 @@ static void lock_owner_died(void)
 	CHECK(semshare_lock_enter(&state, &somebody, &first) == 0);
 }
 
+static const struct semshare_owner another = {
+	.kind = SEMSHARE_OWNER_KERNEL, .pid = 20, .tid = 21, .start = 42,
+};
+
+static int is_owner(const struct semshare_owner *one, const struct semshare_owner *other)
+{
+	return one->kind == other->kind && one->pid == other->pid && one->tid == other->tid &&
+	       one->start == other->start;
+}
+
+static void lock_is_suspect_until_trusted(void)
+{
+	struct semshare_lock_state state = { 0 };
+	struct semshare_owner dead = { 0 };
+	__u32 epoch;
+
+	CHECK(semshare_lock_enter_wary(&state, &somebody, &epoch, &dead) == SEMSHARE_LOCK_SOUND);
+	CHECK(epoch == 1 && !state.suspect && !dead.pid);
+	state.depth = 3;
+	/* The second owner finds the first dead, the third finds that nobody has seen to it. */
+	CHECK(semshare_lock_enter_wary(&state, &another, &epoch, &dead) == SEMSHARE_LOCK_DIED);
+	CHECK(epoch == 3 && state.suspect && state.deaths == 1 && state.depth == 0 && is_owner(&dead, &somebody));
+	CHECK(semshare_lock_leave(&state, epoch) == 0 && state.suspect);
+	dead.pid = 0;
+	CHECK(semshare_lock_enter_wary(&state, &another, &epoch, &dead) == SEMSHARE_LOCK_SUSPECT);
+	CHECK(epoch == 5 && state.deaths == 1 && is_owner(&dead, &somebody));
+	dead.pid = 0;
+	semshare_lock_dead(&state, &dead);
+	CHECK(is_owner(&dead, &somebody));
+	semshare_lock_trust(&state);
+	CHECK(semshare_lock_leave(&state, epoch) == 0 && !state.suspect);
+	CHECK(semshare_lock_enter_wary(&state, &somebody, &epoch, &dead) == SEMSHARE_LOCK_SOUND);
+}
+
+static void lock_is_shared_by_those_who_find_a_death(void)
+{
+	struct semshare_lock_state state = { 0 };
+	struct semshare_owner dead = { 0 };
+	__u32 epoch;
+
+	CHECK(semshare_lock_enter_shared(&state, &dead) == SEMSHARE_LOCK_SOUND);
+	CHECK(state.epoch == 0 && !dead.pid);
+	CHECK(semshare_lock_enter_wary(&state, &somebody, &epoch, &dead) == SEMSHARE_LOCK_SOUND);
+	/* It dies. The first who shares the lock then finds that, the others that it is suspect. */
+	CHECK(semshare_lock_enter_shared(&state, &dead) == SEMSHARE_LOCK_DIED);
+	CHECK(is_owner(&dead, &somebody) && state.epoch == epoch + 1 && state.deaths == 1);
+	dead.pid = 0;
+	CHECK(semshare_lock_enter_shared(&state, &dead) == SEMSHARE_LOCK_SUSPECT);
+	CHECK(is_owner(&dead, &somebody) && state.epoch == epoch + 1 && state.deaths == 1);
+	semshare_lock_trust(&state);
+	CHECK(semshare_lock_enter_shared(&state, &dead) == SEMSHARE_LOCK_SOUND);
+}
+
 static void lock_epoch_comes_round(void)
 {
 	struct semshare_lock_state state = { .epoch = 0xfffffffe };
@@ -710,6 +763,8 @@ static const struct test_case tests[] = {
 	TEST(histogram_error),
 	TEST(lock_enter_and_leave),
 	TEST(lock_owner_died),
+	TEST(lock_is_suspect_until_trusted),
+	TEST(lock_is_shared_by_those_who_find_a_death),
 	TEST(lock_epoch_comes_round),
 	TEST(lock_words_at_random),
 	TEST(ring_sizes),

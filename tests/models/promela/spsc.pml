@@ -47,7 +47,7 @@ active proctype producer()
 			write_record();
 			cursor++;
 			store_release(TAIL, cursor); // semshare_spsc_publish: store_release(&spsc->words->tail)
-			full_barrier(); // pass_lockless: full_barrier(); ring_end_record: full_barrier(); pass_and_give: full_barrier() x2; ring_for: smp_mb(); semshare_notify: smp_mb(); semshare_notify_now: smp_mb(); semshare_notify_pollers: smp_mb()
+			full_barrier(); // pass_lockless: full_barrier(); end_record: full_barrier(); pass_and_give: full_barrier() x2; ring_for: smp_mb(); semshare_notify: smp_mb(); semshare_notify_now: smp_mb(); semshare_notify_pollers: smp_mb()
 			load(need, NEED_DATA);
 			if
 			:: need -> store(NEED_DATA, 0); give(hint_data)

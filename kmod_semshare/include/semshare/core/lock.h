@@ -78,4 +78,117 @@ static inline int semshare_lock_leave(struct semshare_lock_state *state,
 	return 0;
 }
 
+/*
+ * Locks that do not put right by themselves what a dead owner left: all but those of
+ * rings.  What such a lock guards is suspect until somebody who holds it says that it
+ * is not: every owner until then is told.
+ */
+enum semshare_lock_found {
+	SEMSHARE_LOCK_SOUND	= 0,
+	SEMSHARE_LOCK_DIED	= 1,	/* the owner before died inside */
+	SEMSHARE_LOCK_SUSPECT	= 2,	/* one before that did, and nobody has seen to it */
+};
+
+/* The words say who died before they say that somebody did. */
+static inline void semshare_lock_doubt(struct semshare_lock_state *state,
+				       struct semshare_owner *dead)
+{
+	dead->kind = semshare_load(&state->owner_kind);
+	dead->pid = semshare_load(&state->owner_pid);
+	dead->tid = semshare_load(&state->owner_tid);
+	dead->start = semshare_load(&state->owner_start);
+	semshare_store(&state->dead_kind, dead->kind);
+	semshare_store(&state->dead_pid, dead->pid);
+	semshare_store(&state->dead_tid, dead->tid);
+	semshare_store(&state->dead_start, dead->start);
+	semshare_store_release(&state->suspect, 1);
+	semshare_before_kill();
+}
+
+/**
+ * semshare_lock_dead - whom a suspect lock's words name
+ * @state: the lock's words
+ * @dead: out: the last owner that was found dead inside
+ */
+static inline void semshare_lock_dead(const struct semshare_lock_state *state,
+				      struct semshare_owner *dead)
+{
+	dead->kind = semshare_load(&state->dead_kind);
+	dead->pid = semshare_load(&state->dead_pid);
+	dead->tid = semshare_load(&state->dead_tid);
+	dead->start = semshare_load(&state->dead_start);
+}
+
+/**
+ * semshare_lock_enter_wary - semshare_lock_enter() of a lock that may be suspect
+ * @state: the lock's words
+ * @owner: the caller
+ * @epoch: out: the odd epoch that semshare_lock_leave() wants back
+ * @dead: out: unless it is sound, who died
+ *
+ * Killed in the midst of this its caller leaves the epoch odd: the next one finds
+ * that somebody died, too.
+ *
+ * Return: enum semshare_lock_found.
+ */
+static inline int semshare_lock_enter_wary(struct semshare_lock_state *state,
+					   const struct semshare_owner *owner,
+					   __u32 *epoch,
+					   struct semshare_owner *dead)
+{
+	int found = SEMSHARE_LOCK_SOUND;
+
+	if (semshare_load(&state->epoch) & 1) {
+		semshare_lock_doubt(state, dead);
+		found = SEMSHARE_LOCK_DIED;
+	} else if (semshare_load(&state->suspect)) {
+		semshare_lock_dead(state, dead);
+		found = SEMSHARE_LOCK_SUSPECT;
+	}
+	(void)semshare_lock_enter(state, owner, epoch);
+	if (found == SEMSHARE_LOCK_DIED)
+		semshare_store(&state->depth, 0);
+	return found;
+}
+
+/**
+ * semshare_lock_enter_shared - to be called first by whoever took a lock that others
+ *	may have at the same time, and whose words are those of the one who has it alone
+ * @state: the lock's words
+ * @dead: out: unless it is sound, who died
+ *
+ * All who find an odd epoch write the same words before one of them makes it even,
+ * so nobody sees it even and the lock not suspect.
+ *
+ * Return: enum semshare_lock_found: SEMSHARE_LOCK_DIED to one of them.
+ */
+static inline int semshare_lock_enter_shared(struct semshare_lock_state *state,
+					     struct semshare_owner *dead)
+{
+	__u32 seen = semshare_load_acquire(&state->epoch);
+
+	if (seen & 1) {
+		semshare_lock_doubt(state, dead);
+		if (semshare_try_cmpxchg(&state->epoch, &seen, seen + 1)) {
+			semshare_store(&state->deaths, semshare_load(&state->deaths) + 1);
+			return SEMSHARE_LOCK_DIED;
+		}
+	}
+	if (!semshare_load(&state->suspect))
+		return SEMSHARE_LOCK_SOUND;
+	semshare_lock_dead(state, dead);
+	return SEMSHARE_LOCK_SUSPECT;
+}
+
+/**
+ * semshare_lock_trust - what the lock guards is consistent again
+ * @state: the lock's words
+ *
+ * To be called by whoever holds it.
+ */
+static inline void semshare_lock_trust(struct semshare_lock_state *state)
+{
+	semshare_store(&state->suspect, 0);
+}
+
 #endif /* SEMSHARE_CORE_LOCK_H */

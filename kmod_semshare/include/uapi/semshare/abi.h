@@ -58,15 +58,27 @@ enum semshare_owner_kind {
  *	and that SEM_UNDO gave the semaphore back
  * @owner_kind: enum semshare_owner_kind
  * @owner_pid: thread group id of the owner, in its own pid namespace
- * @owner_tid: thread id of the owner
+ * @owner_tid: thread id of the owner, 0 if it belongs to a process and no thread of it
  * @owner_start: start time of the owner's process, clock ticks since boot
  *	(field 22 of /proc/PID/stat): tells a living owner from a reused pid
  * @deaths: owners found dead so far
- * @reserved: zero
+ * @suspect: not 0 from when an owner was found dead until somebody who holds the
+ *	lock says that what it guards is consistent again
+ * @depth: of a lock that its owner may take again: how many times more it has
+ * @dead_kind: while @suspect: who the last was that was found dead, ...
+ * @dead_pid: ...
+ * @dead_tid: ...
+ * @waiters: about how many threads of processes wait for it: by this they choose
+ *	whether to look for a moment at which it is free, or to queue up at once
+ * @dead_start: ... as @owner_kind to @owner_start
  *
- * One cache line.  Every word is written only by the owner of the semaphore,
- * so no word needs to be atomic; a reader without the lock sees a hint.
+ * One cache line.  Every word but @waiters is written only by the owner of the
+ * semaphore, so no other word needs to be atomic; a reader without the lock sees
+ * a hint.
  * Words other than @epoch may be stale when a plain program holds the lock.
+ * Of a SEMSHARE_SET_RWLOCK they are the writer's; a reader who finds its epoch
+ * odd changes it by cmpxchg, as other readers may be inside.
+ * A ring puts itself right, so none is ever suspect.
  */
 struct semshare_lock_state {
 	__u32 epoch;
@@ -75,13 +87,65 @@ struct semshare_lock_state {
 	__u32 owner_tid;
 	__u64 owner_start;
 	__u64 deaths;
-	__u64 reserved[4];
+	__u32 suspect;
+	__u32 depth;
+	__u32 dead_kind;
+	__u32 dead_pid;
+	__u32 dead_tid;
+	__u32 waiters;
+	__u64 dead_start;
 };
 
 #define SEMSHARE_LOCK_MAGIC	0x4b4c5353u	/* "SSLK" */
 
+/*
+ * What a set with a companion is, and what its semaphores are.  U: with SEM_UNDO
+ * always, so that what a process did is taken back when it dies.
+ */
+enum semshare_set_kinds {
+	/*
+	 * Semaphore 0: 1 free, 0 taken, U.  So is every semaphore of a pool.  Who
+	 * may take an RLOCK again counts that in its words, not in the semaphore.
+	 */
+	SEMSHARE_SET_LOCK	= 0,
+	SEMSHARE_SET_RLOCK	= 1,
+	SEMSHARE_SET_POOL	= 2,
+	/* enum semshare_rwlock_semaphore */
+	SEMSHARE_SET_RWLOCK	= 3,
+	/*
+	 * Semaphore 0: free permits.  U, but for permits that are given by another
+	 * process than took them: those are given without.
+	 */
+	SEMSHARE_SET_SEMAPHORE	= 4,
+	/*
+	 * The same, and 32767 - @limit more: so the kernel itself refuses, with
+	 * ERANGE, what would be more than @limit.  One is taken by three operations
+	 * in one call: -1, U; -(32767 - @limit), which waits until there was one; and
+	 * +(32767 - @limit).  Without U: SEM_UNDO remembers sums of at most 32767.
+	 */
+	SEMSHARE_SET_BOUNDED	= 5,
+	/* Semaphore 0: 0 the event has happened, 1 not yet; without U: it outlives who set it. */
+	SEMSHARE_SET_EVENT	= 6,
+	/*
+	 * Semaphore 0: a lock; 1 + n is of the waiter in place n: +1, U, as long as it lives
+	 * and has the place, and +2, without U, from when it is woken until it notices.  It
+	 * sleeps by -2.
+	 */
+	SEMSHARE_SET_CONDITION	= 7,
+	SEMSHARE_SET_BARRIER	= 8,	/* of @limit parties */
+	SEMSHARE_SET_KINDS	= 9,
+};
+
+/* A new set's are 0; nobody ever changes one of them by SETVAL. */
+enum semshare_rwlock_semaphore {
+	SEMSHARE_RWLOCK_WRITER	= 0,	/* U: 1 while a writer is inside */
+	SEMSHARE_RWLOCK_READERS	= 1,	/* U: how many readers are */
+	SEMSHARE_RWLOCK_WAITING	= 2,	/* U: how many writers wait: new readers wait for 0 */
+	SEMSHARE_RWLOCK_NSEMS	= 3,
+};
+
 /**
- * struct semshare_lock_segment - the companion of a bare lock
+ * struct semshare_lock_segment - the companion of a set
  * @magic: SEMSHARE_LOCK_MAGIC, stored last
  * @abi_version: SEMSHARE_ABI_VERSION
  * @features: 0
@@ -89,11 +153,17 @@ struct semshare_lock_state {
  * @semid: the set as it was when the segment was made
  * @nsems: semaphores in the set
  * @name: the lock's name, empty for a lock made by key
+ * @kind: enum semshare_set_kinds
+ * @limit: SEMSHARE_SET_BOUNDED: the most permits, 1 to 32767; SEMSHARE_SET_BARRIER:
+ *	parties, 1 to SEMSHARE_PLACES; else 0
  * @reserved: zero
- * @state: the state of semaphore 0
+ * @state: the state of semaphore 0; in a pool that of semaphore n follows as the
+ *	nth more.  Semaphores and events have none: it stays zero
  *
  * A SysV shared memory segment under the same key as the set, in the same IPC
- * namespace, SEMSHARE_LOCK_SEGMENT_SIZE bytes.
+ * namespace: SEMSHARE_LOCK_SEGMENT_SIZE bytes; of a pool 128 and 64 for each of
+ * its locks, of a condition or barrier SEMSHARE_PLACES_SEGMENT_SIZE, each rounded
+ * up to SEMSHARE_LOCK_SEGMENT_SIZE.
  */
 struct semshare_lock_segment {
 	__u32 magic;
@@ -103,11 +173,69 @@ struct semshare_lock_segment {
 	__s32 semid;
 	__u32 nsems;
 	char name[SEMSHARE_NAME_SIZE];
-	__u8 reserved[40];
+	__u32 kind;
+	__u32 limit;
+	__u8 reserved[32];
 	struct semshare_lock_state state;
 };
 
 #define SEMSHARE_LOCK_SEGMENT_SIZE	4096
+
+/* Waiters that a condition or a barrier has a place for. */
+#define SEMSHARE_PLACES			248
+#define SEMSHARE_PLACES_NSEMS		249	/* the lock's and theirs */
+#define SEMSHARE_PLACES_SEGMENT_SIZE	8192
+
+/* What becomes of a place: changed under the lock only. */
+enum semshare_waiter_state {
+	SEMSHARE_WAITER_NONE	= 0,	/* free */
+	SEMSHARE_WAITER_WAITS	= 1,
+	SEMSHARE_WAITER_WOKEN	= 2,
+	SEMSHARE_WAITER_FAILED	= 3,	/* of a barrier: woken because that broke, or was reset */
+};
+
+/**
+ * struct semshare_waiter - a place in a condition or a barrier
+ * @state: enum semshare_waiter_state
+ * @kind: who waits: enum semshare_owner_kind
+ * @pid: ... as in struct semshare_lock_state
+ * @tid: ...
+ * @start: ...
+ * @ticket: of a condition: the lower it is the longer it waits; of a waiter that was
+ *	woken: the ticket of the first who came after that.  Of a barrier: the generation
+ *	that it waits for, times 256, and its index in that
+ */
+struct semshare_waiter {
+	__u32 state;
+	__u32 kind;
+	__u32 pid;
+	__u32 tid;
+	__u64 start;
+	__u64 ticket;
+};
+
+/**
+ * struct semshare_places - what a condition or a barrier has behind its lock's state
+ * @ticket: of the next waiter
+ * @generation: of a barrier: how many times it has opened, broke or was reset
+ * @broken: of a barrier: not 0 while it is broken
+ * @reserved0: zero
+ * @failed: of a barrier: bit n & 63 is set if generation n ended without opening
+ * @guard: of a condition: the key of the set whose lock guards it, and 1 + the number of
+ *	that semaphore in the upper half; 0 as long as nobody has opened it
+ * @reserved: zero
+ * @waiters: the places
+ */
+struct semshare_places {
+	__u64 ticket;
+	__u64 generation;
+	__u32 broken;
+	__u32 reserved0;
+	__u64 failed;
+	__u64 guard;
+	__u64 reserved[3];
+	struct semshare_waiter waiters[SEMSHARE_PLACES];
+};
 
 /* ------------------------------------------------------------------- ring */
 

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: MIT
+"""Events in asyncio: semshare.aio.Event."""
+
+from __future__ import annotations
+
+from typing import Any, final
+
+import semshare.event
+from semshare.aio.form import Form, limit_of
+from semshare.aio.line import Crowd
+
+
+@final
+class Event(Form):
+    """semshare.Event whose wait() is awaited.
+
+        await semshare.aio.Event("ready").wait()
+
+    Args:
+        name: and all others: as of semshare.Event.
+    """
+
+    _line: Crowd
+    _sync_class = semshare.event.Event
+
+    def _stand_for(self, sync: Any) -> None:
+        super()._stand_for(sync)
+        self._line = Crowd(self._what, sync._wait._wait_slice)
+
+    def is_set(self) -> bool:
+        """Whether it has happened."""
+        return bool(self._sync.is_set())
+
+    def set(self) -> None:
+        """It has happened: all who wait go on, and nobody waits any more. Without effect if it had happened before."""
+        self._check_open()
+        self._sync.set()
+        # The thread may not have begun to wait, and would miss it if it is cleared now.
+        self._line.all()
+
+    def clear(self) -> None:
+        """It has not happened yet, from now on. Without effect if it had not."""
+        self._check_open()
+        self._sync.clear()
+
+    async def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it has happened, at most `timeout` seconds; None: without limit.
+
+        Returns:
+            True; False if the time was over.
+
+        Raises:
+            Removed: the set was removed.
+            ValueError: it is closed.
+        """
+        limit = limit_of(timeout)
+        self._check_open()
+        if self._sync.is_set():
+            return True
+        return limit != 0 and await self._line.get(limit)

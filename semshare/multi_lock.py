@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: MIT
+"""Several locks of a pool, taken together or not at all."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable
+from typing import Any, final
+
+from semshare import semaphore_set
+from semshare._abi import lib
+from semshare._native import GuardCore
+from semshare.errors import BadValue
+from semshare.lock_pool import LockPool, offset_of
+from semshare.named import attach
+from semshare.owned import Owned
+from semshare.owner import Owner
+from semshare.rwlock import EXCLUSIVE
+
+
+@final
+class MultiLock(Owned, GuardCore):
+    """Several locks of a pool as one: acquire() takes all of them by one semop, or none, and release() gives all back.
+
+        with semshare.MultiLock(pool, [3, 17, 99]):
+            ...
+
+    Nobody who takes all that he needs this way waits while he holds something: there is no order in which locks have to
+    be taken, and no deadlock. It is used like a Lock; pool.multi(3, 17, 99) makes the same.
+
+    Args:
+        pool: a LockPool.
+        numbers: of its locks, each once; at most as many as operations in a call: the third number of kernel.sem,
+            SEMOPM, which is 500 if nobody changed it.
+
+    If the owner of one of the locks died inside, `owner_died` says so as of a Lock. mark_consistent() is for all of
+    them.
+
+    Raises:
+        IndexError: the pool has no lock of that number.
+        ValueError: a number is there twice, or there is none.
+        BadValue: there are too many (E2BIG).
+    """
+
+    def __init__(self, pool: LockPool, numbers: Iterable[int]) -> None:
+        if not isinstance(pool, LockPool):
+            raise TypeError(f"pool is a LockPool, not {type(pool).__name__}: {pool!r}")
+        if pool.closed or pool._segment is None:
+            raise ValueError(f"{pool._what}: it is closed; open it anew")
+        places = pool._places(numbers)
+        if not places or len(set(places)) < len(places):
+            raise ValueError(f"{pool._what}: numbers {places}: give the numbers of one lock or more, each once")
+        most = semaphore_set.limits().operations_per_call
+        if len(places) > most:
+            raise BadValue(
+                errno.E2BIG,
+                f"{pool._what}: {len(places)} locks at once: one call has at most {most} operations (SEMOPM, the third "
+                "number of sysctl kernel.sem); take fewer, or as root raise it",
+            )
+        self.name = pool.name
+        self.key = pool.key
+        self.on_owner_died = pool.on_owner_died
+        self.numbers: tuple[int, ...] = tuple(places)
+        self._open(
+            pool.semid,
+            pool._segment.mapping,
+            tuple(offset_of(number) for number in places),
+            EXCLUSIVE,
+            self._flags,
+            tuple((number, -1, True) for number in places),
+            tuple((number, 1, True) for number in places),
+        )
+
+    @property
+    def _noun(self) -> str:
+        return "locks"
+
+    @property
+    def _identity(self) -> str:
+        shown = ", ".join(map(str, self.numbers[:8])) + (", ..." if len(self.numbers) > 8 else "")
+        return f"{shown} of pool {super()._identity}"
+
+    def _renew(self) -> str:
+        return "open the pool anew to make a new one"
+
+    def _owner_words(self) -> tuple[int, ...] | None:
+        return self._words(0)
+
+    def owner(self) -> Owner | None:
+        """Who holds one of them now, as far as their words tell; None if nobody does."""
+        for index in range(len(self.numbers)):
+            words = self._words(index)
+            if words is not None and words[0] & 1:
+                return Owner(*words[1:5])
+        return None
+
+    @property
+    def deaths(self) -> int:
+        """Owners of them found dead inside so far, by anybody."""
+        return sum(words[5] for index in range(len(self.numbers)) if (words := self._words(index)) is not None)
+
+    def locked(self) -> bool:
+        """Whether anybody holds one of them now."""
+        return any(self._look(lib.GETVAL, number) == 0 for number in self.numbers)
+
+    def waiters(self) -> int:
+        """How many threads wait for one of them now, of all processes and of the kernel."""
+        return sum(self._look(lib.GETNCNT, number) for number in self.numbers)
+
+    def close(self) -> None:
+        """Let go of the pool's memory.
+
+        Raises:
+            RuntimeError: it is held by way of this object.
+        """
+        self._close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _multi_of, ({**self._called(), "on_owner_died": self.on_owner_died}, self.numbers)
+
+
+def _multi_of(how: dict[str, Any], numbers: tuple[int, ...]) -> MultiLock:
+    return MultiLock(attach(LockPool, how), numbers)
