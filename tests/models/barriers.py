@@ -60,6 +60,18 @@ NOT_MODELLED = {
     # the readers counts the death.
     ("semshare_lock_enter_shared", "load_acquire(&state->epoch)"): 1,
     ("semshare_lock_enter_shared", "try_cmpxchg(&state->epoch)"): 1,
+    # So does it order those who have the lock by one handle: what was taken comes before its holder is written.
+    ("semshare_mutex_give", "smp_store_release(&mutex->holder)"): 1,
+    ("multi_give", "smp_store_release(&multi->holder)"): 1,
+    # Places are written by the owner of the lock. These, too, are for one who is killed, and for who looks without it:
+    # waiters are killed at any time in tests/host/test_condition.py and test_barrier.py.
+    ("semshare_place_enter", "store_release(&waiter->state)"): 1,
+    ("semshare_place_clear", "store_release(&port->places->waiters[place].state)"): 1,
+    ("semshare_condition_mark", "store_release(&places->waiters[place].state)"): 1,
+    ("semshare_condition_woken", "load_acquire(&places->waiters[place].state)"): 1,
+    ("semshare_barrier_waiting", "load_acquire(&port->places->generation)"): 1,
+    # One word, which the first decides.
+    ("semshare_condition_guard", "try_cmpxchg(&places->guard)"): 1,
 }
 
 BARRIER = re.compile(
