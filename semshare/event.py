@@ -28,6 +28,9 @@ class _Wait(Identified, GuardCore):
     def _noun(self) -> str:
         return "event"
 
+    def _fail(self, code: int, doing: str) -> None:
+        super()._fail(code, "wait" if doing == "acquire" else doing)
+
 
 @final
 class Event(Named):

@@ -176,8 +176,9 @@ class LockPool(Named):
             if isinstance(number, slice):
                 return [self[each] for each in range(*number.indices(self._count))]
         place = self._place(number)
-        if self._closed or self._segment is None:
+        if self._closed:
             raise ValueError(f"{self._what}: it is closed; open it anew")
+        assert self._segment is not None, "it remembers"
         # Of two threads that come here at once one has the other's.
         return self._members.setdefault(place, MemberLock(self, place, self._semid, self._segment.mapping))
 

@@ -196,8 +196,7 @@ class Named(Identified):
         """
         self._close()
         if self._segment is not None:
-            self._segment.close()
-            self._segment = None
+            self._segment.close()  # and is kept, for unlink()
 
     def unlink(self) -> None:
         """Remove it. Who waits for it, or uses it later, gets Removed. Without effect if that was done before.

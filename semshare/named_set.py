@@ -217,7 +217,7 @@ def _mismatch(found: Found, plan: Plan, what: str) -> Error | None:
             "made it, or somebody removed the segment; choose another name",
         )
     if not _fits(plan, count):
-        return _other_size(what, count, plan.nsems, "semaphores")
+        return _other_size(what, count, plan.nsems, "locks" if plan.kind == lib.SEMSHARE_SET_POOL else "semaphores")
     if companion is not None and plan.kind == lib.SEMSHARE_SET_POOL and companion.count != count:
         return _other_size(what, count, companion.count, "semaphores")
     if companion is not None and plan.strict and plan.limit and plan.limit != companion.limit:

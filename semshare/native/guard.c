@@ -440,7 +440,7 @@ static PyObject *acquire(GuardCore *self, PyObject *const *args, Py_ssize_t narg
 	    deadline_from(blocking, timeout, &deadline))
 		return NULL;
 	result = try_now(self);
-	if (!result && blocking)
+	if (!result && blocking && timeout != 0)
 		result = wait(self, deadline, false);
 	return result < 0 ? NULL : PyBool_FromLong(result);
 }
@@ -580,9 +580,13 @@ static PyObject *release(GuardCore *self, PyObject *const *args, Py_ssize_t narg
 		return NULL;
 	}
 	if (given) {
-		n = PyLong_AsLong(args[0]);
+		int overflow;
+
+		n = PyLong_AsLongAndOverflow(args[0], &overflow);
 		if (n == -1 && PyErr_Occurred())
 			return NULL;
+		if (overflow)
+			n = overflow * LONG_MAX;
 	}
 	if (n < 1)
 		return misuse(self, PyExc_ValueError, "release: n is how many permits to give back: 1 or more");

@@ -275,6 +275,7 @@ static PyObject *acquire(LockCore *self, PyObject *const *args, Py_ssize_t nargs
 	if (parse_wait("acquire", args, nargs, kwnames, 0, &blocking, &timeout, NULL) ||
 	    deadline_from(blocking, timeout, &deadline))
 		return NULL;
+	blocking = blocking && timeout != 0;
 	result = try_now(self, !blocking);
 	if (!result && blocking)
 		result = wait(self, deadline, false);

@@ -131,6 +131,18 @@ def test_keys_have_32_bits_and_are_not_0(cls):
             cls(key=bad, **CLASSES[cls])
 
 
+def test_a_set_without_a_key_can_be_a_lock_and_no_reentrant_one():
+    made = SemaphoreSet(0, count=1, create=True)
+    try:
+        made.set_value(0, 1)
+        with Lock(semid=made.semid) as lock:
+            assert lock.owner() is None
+        with pytest.raises(WrongKind, match="IPC_PRIVATE.*use a Lock"):
+            RLock(semid=made.semid)
+    finally:
+        made.remove()
+
+
 @each_class
 def test_all_keys_of_32_bits_work(cls, name):
     for key in (key_of(name) | 1 << 31, 0xFFFFFFFF - (key_of(name) & 0xFFFF)):

@@ -21,7 +21,9 @@ from effort import EFFORT, scaled
 from lock_factories import LOCKS, OTHERS, Can, Factory
 from processes import LIMIT, Child, Gate, wait_until
 
-from semshare import Lock, OwnerDied, Removed, RWLock, Semaphore, SemaphoreSet
+from semshare._abi import lib
+
+from semshare import Lock, OwnerDied, Removed, RWLock, Semaphore, SemaphoreSet, key_of
 
 SOON = 0.05
 """Seconds that a wait takes which is to end by itself."""
@@ -337,6 +339,21 @@ def compete(made: Made, runner, words) -> tuple[int, list[int]]:
 
     do_all(runner, *[lambda number=number: hammer(number) for number in range(runners)])
     return words[0], list(words[2 : 2 + runners])
+
+
+@each(Can.EXCLUDE | Can.TIME, but=Can.AGAIN)
+def test_who_has_it_and_does_not_wait_for_it_is_told_that_it_is_taken(made):
+    with made.lock:
+        assert made.lock.acquire(False) is False
+        assert made.lock.acquire(timeout=0) is False
+    assert made.free()
+
+
+@each(Can.OURS)
+def test_nothing_is_left_of_one_that_is_removed_after_it_was_closed(made):
+    made.whole.close()
+    made.whole.unlink()
+    assert lib.semget(key_of(made.name), 0, 0) < 0 and lib.shmget(key_of(made.name), 0, 0) < 0
 
 
 @each(Can.EXCLUDE)

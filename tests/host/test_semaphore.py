@@ -210,3 +210,15 @@ def test_fifty_processes_make_one_at_once(name, cls):
     assert made.value == 3
     made.unlink()
     start.close()
+
+
+@both
+@pytest.mark.parametrize("n", [32768, 1 << 70])
+def test_more_than_a_semaphore_counts_is_refused(name, cls, n):
+    made = cls(name, 3)
+    with pytest.raises(BadValue, match="release: there would be more than"):
+        made.release(n)
+    with pytest.raises(ValueError, match="1 or more"):
+        made.release(-n)
+    assert made.value == 3
+    made.unlink()

@@ -545,7 +545,21 @@ class Child:
             pid, self.pid = self.pid, None
             os.close(self._told)
             os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
+            _await_end(pid)
+
+
+def _await_end(pid):
+    """Wait for a killed process; of one that the kernel does not let go, say where in the kernel each thread of it is."""
+    deadline = time.monotonic() + 3 * SLACK
+    while os.waitpid(pid, os.WNOHANG)[0] == 0:
+        if time.monotonic() > deadline:
+            where = [
+                f"thread {task.name}\n{(task / 'status').read_text()}{(task / 'stack').read_text()}"
+                for task in Path(f"/proc/{pid}/task").iterdir()
+            ]
+            Path("/proc/sysrq-trigger").write_text("l")
+            raise AssertionError(f"killed, and alive after {3 * SLACK} s: {pid}\n" + "\n".join(where))
+        time.sleep(0.001)
 
 
 def in_child(function, *arguments):
