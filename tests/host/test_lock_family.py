@@ -20,7 +20,6 @@ import pytest
 from effort import EFFORT, scaled
 from lock_factories import LOCKS, OTHERS, Can, Factory
 from processes import LIMIT, Child, Gate, wait_until
-
 from semshare._abi import lib
 
 from semshare import Lock, OwnerDied, Removed, RWLock, Semaphore, SemaphoreSet, key_of

@@ -549,7 +549,7 @@ class Child:
 
 
 def _await_end(pid):
-    """Wait for a killed process; of one that the kernel does not let go, say where in the kernel each thread of it is."""
+    """Wait for a killed process. Of one that the kernel does not let go, say where each thread of it is."""
     deadline = time.monotonic() + 3 * SLACK
     while os.waitpid(pid, os.WNOHANG)[0] == 0:
         if time.monotonic() > deadline:
