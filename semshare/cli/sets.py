@@ -198,7 +198,7 @@ def look(semid: int, state: SetState, known: Beside) -> SetInfo:
         known.shmid,
         sum(each.deaths for each in words) if words is not None else 0,
         sum((each.epoch + 1) // 2 for each in words) % TURNS if words is not None else None,
-        _places_in(places) if places is not None else [],
+        _places_in(places, values) if places is not None else [],
         places.generation if places is not None else 0,
         bool(places.broken) if places is not None else False,
     )
@@ -274,12 +274,15 @@ def _roles_of(taken: SemaphoreSet, values: list[int]) -> list[tuple[str, int, Ho
     return found
 
 
-def _places_in(places: Any) -> list[Place]:
+def _places_in(places: Any, values: list[int] | None) -> list[Place]:
+    """Those of who waits still: whose words nobody has seen to since he died, or was interrupted, has left its place."""
     found = []
-    for number, each in enumerate(places.waiters):
-        if each.state != lib.SEMSHARE_WAITER_NONE:
+    for number, each in enumerate(places.waiters, 1):
+        # Odd as long as there is somebody: semshare/core/places.h.
+        left = values is not None and not (number < len(values) and values[number] & 1)
+        if each.state != lib.SEMSHARE_WAITER_NONE and not left:
             waiter = Owner(each.kind, each.pid, each.tid, each.start)
-            found.append(Place(1 + number, each.state != lib.SEMSHARE_WAITER_WAITS, waiter))
+            found.append(Place(number, each.state != lib.SEMSHARE_WAITER_WAITS, waiter))
     return found
 
 

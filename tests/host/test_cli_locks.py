@@ -142,8 +142,10 @@ def test_ls_says_of_each_kind_what_state_it_is_in(name, by_hand, kind, values, l
 
 
 def test_ls_counts_who_waits_at_a_condition_and_at_a_barrier(name, by_hand):
-    made = by_hand(CONDITION, [1, 1, 1, 1])
-    for number, state in enumerate((lib.SEMSHARE_WAITER_WAITS, lib.SEMSHARE_WAITER_WOKEN, lib.SEMSHARE_WAITER_WAITS)):
+    # The third waits and has been woken, the last two waited and died, one of them woken.
+    made = by_hand(CONDITION, [1, 1, 1, 3, 0, 2])
+    waits, woken = lib.SEMSHARE_WAITER_WAITS, lib.SEMSHARE_WAITER_WOKEN
+    for number, state in enumerate((waits, woken, waits, waits, waits)):
         made.places.waiters[number].state = state
     assert listed(name)["state"] == "free, 2 wait"
 
