@@ -275,7 +275,7 @@ def _roles_of(taken: SemaphoreSet, values: list[int]) -> list[tuple[str, int, Ho
 
 
 def _places_in(places: Any, values: list[int] | None) -> list[Place]:
-    """Those of who waits still: whose words nobody has seen to since he died, or was interrupted, has left its place."""
+    """Those who wait still. Who died, or was interrupted, left his place, and words that nobody has seen to yet."""
     found = []
     for number, each in enumerate(places.waiters, 1):
         # Odd as long as there is somebody: semshare/core/places.h.
