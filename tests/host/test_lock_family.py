@@ -603,6 +603,9 @@ def test_a_handler_that_raises_ends_the_wait_and_nothing_is_held(made, gate):
     assert made.free()
 
 
+@pytest.mark.skipif(
+    sys.version_info < (3, 10), reason="3.9 runs handlers between a with block and its end: threading.Lock is lost, too"
+)
 @each(Can.OURS)
 def test_a_handler_that_raises_at_any_moment_loses_nothing(made):
     """Three that are poked while they come and go: afterwards all is as it was."""
