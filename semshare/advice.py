@@ -64,7 +64,7 @@ def _sysctl(name: str) -> str:
 def why_removed() -> str:
     """Who else may have removed a set: systemd-logind removes those of users who log out. Empty if it does not here."""
     user = os.geteuid()
-    if user < FIRST_PERSON or not SYSTEMD.exists():
+    if user < FIRST_PERSON or not SYSTEMD.exists() or not logind_removes():
         return ""
     try:
         name = pwd.getpwuid(user).pw_name
@@ -76,3 +76,24 @@ def why_removed() -> str:
         "if nobody did that, systemd-logind has: it removes what a user has when they log out (RemoveIPC in "
         f"logind.conf(5)); loginctl enable-linger {name} ends that; "
     )
+
+
+def logind_removes() -> bool:
+    """Whether systemd-logind removes the sets of users who log out (RemoveIPC).
+
+    It does unless it was told otherwise; later files win.
+    """
+    found = True
+    files = [Path("/usr/lib/systemd/logind.conf"), Path("/etc/systemd/logind.conf")]
+    for folder in ("/usr/lib", "/usr/local/lib", "/run", "/etc"):
+        files += sorted(Path(f"{folder}/systemd/logind.conf.d").glob("*.conf"))
+    for file in files:
+        try:
+            text = file.read_text(errors="replace")
+        except OSError:
+            continue
+        for line in text.splitlines():
+            key, equals, value = line.partition("=")
+            if equals and key.strip() == "RemoveIPC":
+                found = value.strip().lower() in ("yes", "true", "1", "on", "y", "t")
+    return found

@@ -67,3 +67,24 @@ def between(what: str, value: Any, low: int, high: int, advice: str = "give one 
     if not low <= number <= high:
         raise BadValue(errno.ERANGE, f"{what} {number}: it is {low} to {high}; {advice}")
     return number
+
+
+def seconds(what: str, value: Any, least: float = 0) -> float:
+    """A time to wait at most, 0 or more.
+
+    Args:
+        least: -math.inf takes a time before now for 0, as threading's classes do that wait for something.
+
+    Raises:
+        TypeError: it is no number; `what` is the argument's name.
+        ValueError: it is less than 0, or not a number (NaN).
+    """
+    try:
+        number = float(value) if not isinstance(value, str) else None
+    except TypeError:
+        number = None
+    if number is None:
+        raise TypeError(f"{what} is a number of seconds, not {type(value).__name__}: {value!r}")
+    if not number >= least:
+        raise ValueError(f"{what} {number}: give 0 seconds or more, or None to wait without limit")
+    return max(number, 0.0)

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import errno
+import math
 from typing import final
 
+from semshare import arguments
 from semshare._abi import ffi, lib
 from semshare._native import GuardCore
 from semshare.named import Identified, Named
@@ -128,7 +130,7 @@ class Event(Named):
         """
         if timeout is None:
             return self._wait.acquire()
-        return self._wait.acquire(timeout=timeout) if timeout > 0 else self._wait.acquire_nowait()
+        return self._wait.acquire(timeout=arguments.seconds("timeout", timeout, -math.inf))
 
     def waiters(self) -> int:
         """How many threads wait now, of all processes and of the kernel."""

@@ -3,13 +3,11 @@
 
 from __future__ import annotations
 
-import errno
 from typing import Any, ClassVar, Final, final
 
 from semshare import segment
 from semshare._abi import lib
 from semshare._native import LockCore
-from semshare.errors import WrongKind
 from semshare.named import Named
 from semshare.named_set import Plan
 from semshare.owned import OnOwnerDied, Owned, check_on_owner_died
@@ -43,13 +41,6 @@ class BaseLock(Owned, Named, LockCore):
         self.on_owner_died = check_on_owner_died(on_owner_died)
         found = self._find(self._plan, name, key, semid, create, exclusive, mode)
         memory = found.segment.mapping if found.segment is not None else None
-        if memory is None and self._flags & REENTRANT:
-            raise WrongKind(
-                errno.EMEDIUMTYPE,
-                f"{self._noun} with semid {found.semid}: it has no segment that could tell who holds it, and how "
-                "often: a set without a key (IPC_PRIVATE) cannot have one, nor can one whose segment this user may not "
-                "use, or where there are as many as may be (ipcs -ml); use a Lock, or another name",
-            )
         self._open(found.semid, memory, segment.STATE_OFFSET, self._flags)
 
     @property
@@ -116,7 +107,8 @@ class RLock(BaseLock):
     and a plain sysv_ipc.Semaphore(key) is the same lock, taken once.
     """
 
-    _plan = Plan(lib.SEMSHARE_SET_RLOCK, exact=False)
+    # Who holds it, and how often, its companion tells.
+    _plan = Plan(lib.SEMSHARE_SET_RLOCK, exact=False, remembers=True)
     _flags = REENTRANT
 
 

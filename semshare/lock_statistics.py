@@ -50,3 +50,23 @@ class LockStatistics:
             if count and seen >= share * total:
                 return int(lib.semshare_histogram_value(bucket))
         return None
+
+
+class Tally:
+    """Counts what becomes LockStatistics, where no native part does: of waits that go on in slices."""
+
+    def __init__(self) -> None:
+        self._acquisitions = 0
+        self._wait_ns: list[int] = []
+
+    def count(self, waited_ns: int | None = None) -> None:
+        """It was had, at once (None) or after a wait of so long."""
+        self._acquisitions += 1
+        if waited_ns is None:
+            return
+        if not self._wait_ns:
+            self._wait_ns = [0] * BUCKETS
+        self._wait_ns[lib.semshare_histogram_bucket(waited_ns)] += 1
+
+    def statistics(self) -> LockStatistics:
+        return LockStatistics(self._acquisitions, sum(self._wait_ns), self._wait_ns[:] or [0] * BUCKETS)

@@ -58,7 +58,9 @@ class Plan(NamedTuple):
     limit: int = 0
     """As in struct semshare_lock_segment; 0: whatever that which is found has."""
     remembers: bool = False
-    """Whether it cannot be without its companion: then a set that another program made cannot be one of these."""
+    """Whether it cannot be without its companion."""
+    adopts: bool = True
+    """Whether a set that another program made, which has no companion, can be one of these: then it is given one."""
     exact: bool = True
     """Whether it has exactly so many semaphores, or that many at least."""
     strict: bool = True
@@ -188,7 +190,7 @@ def _fits(plan: Plan, count: int) -> bool:
 
 def _adopts(plan: Plan, count: int) -> bool:
     """Whether a set of `count` semaphores that has no companion may be used as planned: then it is given one."""
-    return not plan.remembers and _fits(plan, count)
+    return plan.adopts and _fits(plan, count)
 
 
 def _checked(found: Found, plan: Plan, what: str) -> Found:
@@ -209,6 +211,11 @@ def _mismatch(found: Found, plan: Plan, what: str) -> Error | None:
             errno.EMEDIUMTYPE,
             f"{what}: {repr(companion.name) if companion.name else 'it'} is a {is_a}; open it as that, or choose "
             "another name",
+        )
+    if companion is None and plan.remembers and not found.key:
+        return WrongKind(
+            errno.EMEDIUMTYPE,
+            f"{what}: set {found.semid} has no key (IPC_PRIVATE), and so no segment that could tell who has it; use Lock",
         )
     if companion is None and plan.remembers:
         return WrongKind(

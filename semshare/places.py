@@ -49,7 +49,7 @@ class PlacesLock(Owned, LockCore):
 
 def plan_of(kind: int, limit: int = 0) -> Plan:
     """The set of one: a lock, and a semaphore for each place."""
-    return Plan(kind, lib.SEMSHARE_PLACES_NSEMS, limit=limit, remembers=True)
+    return Plan(kind, lib.SEMSHARE_PLACES_NSEMS, limit=limit, remembers=True, adopts=False)
 
 
 def all_taken(what: str) -> LimitReached:

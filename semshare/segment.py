@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import errno
+import logging
+import os
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -16,6 +18,8 @@ from semshare.errors import AbiMismatch, LimitReached, NameCollision, Timeout, f
 if TYPE_CHECKING:
     from semshare.named_set import Plan
 
+logger: Final = logging.getLogger("semshare")
+
 STATE_OFFSET: Final[int] = ffi.offsetof("struct semshare_lock_segment", "state")
 STATE_SIZE: Final[int] = ffi.sizeof("struct semshare_lock_state")
 
@@ -26,6 +30,9 @@ POLL = 0.001
 # What makes a segment impossible, and a lock without one the best there is.
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.ENOSPC, errno.ENOMEM, errno.ENOSYS)
 _LIMITED = (errno.ENOSPC, errno.ENOMEM)
+
+# What is the less for it: owners are not known.
+_OWNED = (lib.SEMSHARE_SET_LOCK, lib.SEMSHARE_SET_RWLOCK)
 
 _PLACES = (lib.SEMSHARE_SET_CONDITION, lib.SEMSHARE_SET_BARRIER)
 
@@ -347,6 +354,7 @@ def _wait(deadline: float, state: SegmentState | None, what: str) -> None:
 def _refuse(code: int, plan: Plan, what: str, count: int) -> None:
     """shmget said that: raise it if there has to be a segment."""
     if code in _FORBIDDEN and not plan.remembers:
+        _warn_without(plan, what, os.strerror(code))
         return
     if code in _LIMITED:
         raise LimitReached(code, f"{what}: shmget: {advice.segments_are_limited(size_of(plan.kind, count))}")
@@ -360,6 +368,18 @@ def _refuse_strange(shmid: int, plan: Plan, what: str) -> None:
             errno.EEXIST,
             f"{what}: another program has segment {shmid} under its key, or this user may not use it, and it cannot be "
             "without one; choose another name, or ask for the right to write",
+        )
+    _warn_without(plan, what, f"segment {shmid} is another program's, or this user may not use it")
+
+
+def _warn_without(plan: Plan, what: str, why: str) -> None:
+    """It works, but for what a user may count on."""
+    if plan.kind in _OWNED:
+        logger.warning(
+            "%s: it has no segment beside it (%s), so nobody will know who owns it, or be told that its owner died "
+            "inside; make room (semshare rm --stale, ipcs -ml), or choose another name",
+            what,
+            why,
         )
 
 

@@ -155,7 +155,7 @@ class BoundedSemaphore(BaseSemaphore):
         undo: bool = True,
     ) -> None:
         limit = 1 if value is None else arguments.between("value", value, 1, MOST, "a semaphore counts no further")
-        plan = Plan(self._kind, first=MOST, limit=limit, strict=value is not None, remembers=True)
+        plan = Plan(self._kind, first=MOST, limit=limit, strict=value is not None, remembers=True, adopts=False)
         found = self._find(plan, name, key, semid, create, exclusive, mode)
         assert found.segment is not None, "it remembers"
         self._limit = found.segment.limit

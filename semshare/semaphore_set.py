@@ -6,11 +6,14 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
+from semshare import arguments
 from semshare._abi import ffi, lib
-from semshare.errors import Error, Removed, Timeout, failure
+from semshare.errors import BadKey, BadValue, Error, Removed, Timeout, failure
 
+INT_MAX: Final = 0x7FFFFFFF
+UINT_MAX: Final = 0xFFFFFFFF
 IPC_CREAT: int = lib.IPC_CREAT
 IPC_EXCL: int = lib.IPC_EXCL
 IPC_NOWAIT: int = lib.IPC_NOWAIT
@@ -92,18 +95,20 @@ class SemaphoreSet:
         if (key is None) == (semid is None):
             raise ValueError("a set is given by its key or by its semid: one of them")
         if semid is not None:
-            self.semid = semid
+            self.semid = arguments.semid(semid)
             state = self.stat()
             self.key = state.key
             self.count = state.semaphores
             return
-        assert key is not None
-        if not -(1 << 31) <= key < 1 << 32:
-            raise ValueError(f"key {key:#x} does not fit into the 32 bits of a key_t")
-        self.key = key
-        flags = (lib.IPC_CREAT if create else 0) | (lib.IPC_EXCL if exclusive else 0) | (mode & 0o777 if create else 0)
+        number = arguments.whole("key", key)
+        if not -(1 << 31) <= number < 1 << 32:
+            raise BadKey(errno.ERANGE, f"key {number:#x} does not fit into the 32 bits of a key_t")
+        count = arguments.between("count", count, 0, INT_MAX)
+        mode = arguments.between("mode", mode, 0, 0o777, "permission bits, as of a file")
+        self.key = number
+        flags = (lib.IPC_CREAT if create else 0) | (lib.IPC_EXCL if exclusive else 0) | (mode if create else 0)
         self.semid = -1
-        signed = key - (1 << 32) if key >= 1 << 31 else key
+        signed = number - (1 << 32) if number >= 1 << 31 else number
         self.semid = self._checked(lib.semget(signed, count, flags), "semget")
         self.count = self.stat().semaphores
 
@@ -147,21 +152,20 @@ class SemaphoreSet:
             try:
                 place.sem_num, place.sem_op, place.sem_flg = operation
             except OverflowError:
-                raise ValueError(
-                    f"{operation}: a number is 0 to 65535, a delta -32768 to 32767, flags are 16 bits"
+                raise BadValue(
+                    errno.ERANGE, f"{operation}: a number is 0 to 65535, a delta -32768 to 32767, flags are 16 bits"
                 ) from None
         limit = None
         deadline = 0.0
         if timeout is not None:
-            if not timeout >= 0:
-                raise ValueError(f"a timeout of {timeout} s: give 0 or more, or None to wait without limit")
+            timeout = arguments.seconds("timeout", timeout)
             limit = ffi.new("struct timespec *")
             deadline = time.monotonic() + timeout
         while True:
             if limit is None:
                 result = lib.semop(self.semid, array, len(given))
             else:
-                left = max(deadline - time.monotonic(), 0.0)
+                left = min(max(deadline - time.monotonic(), 0.0), float(INT_MAX))
                 limit.tv_sec, limit.tv_nsec = int(left), int(left % 1 * 1e9)
                 result = lib.semtimedop(self.semid, array, len(given), limit)
             if result == 0:
@@ -177,6 +181,7 @@ class SemaphoreSet:
     # ------------------------------------------------------------------------------------------------------ commands
 
     def _control(self, number: int, command: int, argument: Any = None, doing: str = "semctl") -> int:
+        number = arguments.between("number", number, 0, INT_MAX, "semaphores are numbered from 0")
         # The argument of a variadic call carries its own C type; where a command has none, none is passed.
         if argument is None:
             return self._checked(lib.semctl(self.semid, number, command), doing)
@@ -188,6 +193,7 @@ class SemaphoreSet:
 
     def set_value(self, number: int, value: int) -> None:
         """SETVAL. Erases all processes' undo of this semaphore: not for one that is in use."""
+        value = arguments.between("value", value, 0, 32767, "a semaphore counts no further")
         self._control(number, lib.SETVAL, ffi.cast("int", value), "SETVAL")
 
     def values(self) -> list[int]:
@@ -200,7 +206,8 @@ class SemaphoreSet:
         """SETALL. Erases all processes' undo: not for a set that is in use."""
         if len(values) != self.count:
             raise ValueError(f"{self._what} has {self.count} semaphores; give as many values, not {len(values)}")
-        self._control(0, lib.SETALL, ffi.new("unsigned short[]", list(values) or [0]), "SETALL")
+        numbers = [arguments.between("value", value, 0, 32767, "a semaphore counts no further") for value in values]
+        self._control(0, lib.SETALL, ffi.new("unsigned short[]", numbers or [0]), "SETALL")
 
     def pid(self, number: int = 0) -> int:
         """GETPID: who changed the semaphore last. 0: nobody, a kernel thread, or one of another pid namespace."""
@@ -226,10 +233,11 @@ class SemaphoreSet:
         self._control(0, lib.IPC_STAT, state, "IPC_STAT")
         permissions = state.sem_perm
         if uid is not None:
-            permissions.uid = uid
+            permissions.uid = arguments.between("uid", uid, 0, UINT_MAX)
         if gid is not None:
-            permissions.gid = gid
+            permissions.gid = arguments.between("gid", gid, 0, UINT_MAX)
         if mode is not None:
+            mode = arguments.between("mode", mode, 0, 0o777, "permission bits, as of a file")
             lib.semshare_ipc_set_mode(ffi.addressof(state, "sem_perm"), mode)
         self._control(0, lib.IPC_SET, state, "IPC_SET")
 

@@ -12,6 +12,7 @@ import semshare.barrier
 from semshare.aio.form import Form, limit_of, unbound
 from semshare.aio.line import Line, Turn, close_behind
 from semshare.aio.lock import OwnLock
+from semshare.lock_statistics import LockStatistics
 
 
 @final
@@ -132,6 +133,10 @@ class Barrier(Form):
     def waiters(self) -> int:
         """How many wait now, as `n_waiting`."""
         return self.n_waiting
+
+    def statistics(self) -> LockStatistics:
+        """How its lock fared by way of this object, in this process."""
+        return self._lock.statistics()
 
     def close(self) -> None:
         """Let go of its memory. The set itself stays for others; see unlink().

@@ -15,6 +15,7 @@ from semshare.aio.form import Form, limit_of, unbound
 from semshare.aio.line import Line, Turn, close_behind
 from semshare.aio.lock import BaseLock, OwnLock
 from semshare.errors import OwnerDied
+from semshare.lock_statistics import LockStatistics
 
 _T = TypeVar("_T")
 
@@ -164,6 +165,10 @@ class Condition(Form):
         """How many wait now to be notified, of all processes and of the kernel; who waits for the lock is not one."""
         return int(self._sync.waiters())
 
+    def statistics(self) -> LockStatistics:
+        """How its lock fared by way of this object, in this process."""
+        return self._lock.statistics()
+
     # ------------------------------------------------------------------------------------------------------- the lock
 
     def acquire(self, blocking: bool = True, timeout: float | None = -1) -> Coroutine[Any, Any, bool]:
@@ -199,6 +204,11 @@ class Condition(Form):
     def owner_died(self) -> OwnerDied | None:
         """As of semshare.Lock: an OwnerDied if an owner of the lock died inside, until mark_consistent(); else None."""
         return self._lock.owner_died
+
+    @property
+    def deaths(self) -> int:
+        """Owners of the lock found dead inside so far, by anybody."""
+        return self._lock.deaths
 
     @property
     def suspect(self) -> bool:

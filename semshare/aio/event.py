@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, final
 
 import semshare.event
 from semshare.aio.form import Form, limit_of
 from semshare.aio.line import Crowd
+from semshare.lock_statistics import LockStatistics, Tally
 
 
 @final
@@ -25,6 +27,7 @@ class Event(Form):
 
     def _stand_for(self, sync: Any) -> None:
         super()._stand_for(sync)
+        self._tally = Tally()
         self._line = Crowd(self._what, sync._wait._wait_slice)
 
     def is_set(self) -> bool:
@@ -56,5 +59,14 @@ class Event(Form):
         limit = limit_of(timeout)
         self._check_open()
         if self._sync.is_set():
+            self._tally.count()
             return True
-        return limit != 0 and await self._line.get(limit)
+        began = time.monotonic_ns()
+        if limit == 0 or not await self._line.get(limit):
+            return False
+        self._tally.count(time.monotonic_ns() - began)
+        return True
+
+    def statistics(self) -> LockStatistics:
+        """How those who waited by way of this object fared, in this process."""
+        return self._tally.statistics()

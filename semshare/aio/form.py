@@ -8,6 +8,7 @@ import math
 import threading
 from typing import Any, ClassVar, TypeVar
 
+from semshare import arguments
 from semshare.aio.line import Line
 from semshare.lock import REENTRANT, UNBOUND
 from semshare.lock_statistics import LockStatistics
@@ -59,7 +60,7 @@ def limit_of(timeout: float | None) -> float | None:
     Raises:
         ValueError, OverflowError, TypeError: it makes no sense.
     """
-    return None if timeout is None else seconds_of(True, max(0.0, timeout + 0.0))
+    return None if timeout is None else seconds_of(True, arguments.seconds("timeout", timeout, -math.inf))
 
 
 class Form(Identified):

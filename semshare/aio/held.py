@@ -15,7 +15,7 @@ from semshare.aio import holds
 from semshare.aio.form import Form, seconds_of, this_task
 from semshare.aio.line import Queue
 from semshare.errors import Error, OwnerDied
-from semshare.lock_statistics import BUCKETS, LockStatistics
+from semshare.lock_statistics import LockStatistics, Tally
 from semshare.owned import OnOwnerDied
 
 _Self = TypeVar("_Self", bound="Taken")
@@ -28,9 +28,8 @@ class Taken(Form):
 
     def _stand_for(self, sync: Any) -> None:
         super()._stand_for(sync)
-        # Those of the native part would be of slices.
-        self._acquisitions = 0
-        self._wait_ns: list[int] = []
+        # That of the native part would be of slices.
+        self._tally = Tally()
         self._line = Queue(self._what, sync._wait_slice, sync.release)
 
     def acquire(self, blocking: bool = True, timeout: float | None = -1) -> Coroutine[Any, Any, bool]:
@@ -77,7 +76,7 @@ class Taken(Form):
 
     def statistics(self) -> LockStatistics:
         """How this object fared, in this process. Who waited in line waited for it."""
-        return LockStatistics(self._acquisitions, sum(self._wait_ns), self._wait_ns[:] or [0] * BUCKETS)
+        return self._tally.statistics()
 
     # ------------------------------------------------------------------------------------------------- what happens
 
@@ -92,7 +91,7 @@ class Taken(Form):
             self._check_open()
         if not self._sync.acquire_nowait():
             return False
-        self._acquisitions += 1
+        self._tally.count()
         self._begin(task)
         return True
 
@@ -100,7 +99,7 @@ class Taken(Form):
         """Get it from the kernel, by way of the line unless nobody is there."""
         self._check_open()
         if (not self._line or seconds == 0) and self._sync.acquire_nowait():
-            self._acquisitions += 1
+            self._tally.count()
             return True
         if seconds == 0:
             return False
@@ -108,10 +107,7 @@ class Taken(Form):
         began = time.monotonic_ns()
         if not await self._line.get(seconds):
             return False
-        self._acquisitions += 1
-        if not self._wait_ns:
-            self._wait_ns = [0] * BUCKETS
-        self._wait_ns[lib.semshare_histogram_bucket(time.monotonic_ns() - began)] += 1
+        self._tally.count(time.monotonic_ns() - began)
         return True
 
     def _let_go(self) -> None:

@@ -10,7 +10,8 @@ import semshare.multi_lock
 from semshare.aio.form import unbound
 from semshare.aio.held import Held
 from semshare.lock_pool import LockPool
-from semshare.named import attach
+from semshare.multi_lock import of_whom
+from semshare.semaphore_set import SemaphoreSet
 
 
 @final
@@ -23,14 +24,14 @@ class MultiLock(Held):
     It is used like semshare.aio.Lock. Of one number, it is the form of a single lock of a pool.
 
     Args:
-        pool: a semshare.LockPool.
+        pool: a semshare.LockPool, or a semshare.SemaphoreSet.
         numbers: of its locks, each once.
 
     Raises:
         as semshare.MultiLock.
     """
 
-    def __init__(self, pool: LockPool, numbers: Iterable[int]) -> None:
+    def __init__(self, pool: LockPool | SemaphoreSet, numbers: Iterable[int]) -> None:
         self._stand_for(unbound(semshare.multi_lock.MultiLock, pool, numbers))
 
     def _stand_for(self, sync: Any) -> None:
@@ -43,7 +44,7 @@ class MultiLock(Held):
         return self._numbers
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _multi_of, ({**self._called(), "on_owner_died": self._on_owner_died}, self._numbers)
+        return _multi_of, (self._sync._whose(), self._numbers)
 
     def unlink(self) -> None:
         """Raises:
@@ -53,4 +54,4 @@ class MultiLock(Held):
 
 
 def _multi_of(how: dict[str, Any], numbers: tuple[int, ...]) -> MultiLock:
-    return MultiLock(attach(LockPool, how), numbers)
+    return MultiLock(of_whom(how), numbers)

@@ -17,7 +17,7 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from semshare import Error, NotFound, _abi, _native, device, route, semaphore_set, stale
+from semshare import Error, NotFound, _abi, _native, advice, device, route, semaphore_set, stale
 from semshare._abi import ffi, lib
 from semshare.area import list_areas
 from semshare.cli import deadlocks
@@ -356,7 +356,7 @@ def _housekeeping() -> Iterator[Finding]:
     )
     if not os.path.isdir("/run/systemd/system"):
         return  # no systemd, nobody who removes
-    removes = _removes_ipc()
+    removes = advice.logind_removes()
     concerned = removes and os.getuid() >= 1000
     yield Finding(
         "RemoveIPC of systemd-logind",
@@ -368,21 +368,3 @@ def _housekeeping() -> Iterator[Finding]:
         else "",
         needed=False,
     )
-
-
-def _removes_ipc() -> bool:
-    """What logind was told; it removes unless told otherwise. Later files win."""
-    found = True
-    files = [Path("/usr/lib/systemd/logind.conf"), Path("/etc/systemd/logind.conf")]
-    for folder in ("/usr/lib", "/usr/local/lib", "/run", "/etc"):
-        files += sorted(Path(f"{folder}/systemd/logind.conf.d").glob("*.conf"))
-    for file in files:
-        try:
-            text = file.read_text(errors="replace")
-        except OSError:
-            continue
-        for line in text.splitlines():
-            key, equals, value = line.partition("=")
-            if equals and key.strip() == "RemoveIPC":
-                found = value.strip().lower() in ("yes", "true", "1", "on", "y", "t")
-    return found

@@ -52,8 +52,12 @@ int parse_wait(const char *function, PyObject *const *args, Py_ssize_t nargs, Py
 	}
 	if (values[1] && values[1] != Py_None) {
 		*timeout = PyFloat_AsDouble(values[1]);
-		if (*timeout == -1.0 && PyErr_Occurred())
+		if (*timeout == -1.0 && PyErr_Occurred()) {
+			if (PyErr_ExceptionMatches(PyExc_TypeError))
+				PyErr_Format(PyExc_TypeError, "%s(): timeout is a number of seconds, not %.100s: %R", function,
+					     Py_TYPE(values[1])->tp_name, values[1]);
 			return -1;
+		}
 	}
 	if (values[2]) {
 		unsigned long long tag = PyLong_AsUnsignedLongLong(values[2]);

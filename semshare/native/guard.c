@@ -583,8 +583,12 @@ static PyObject *release(GuardCore *self, PyObject *const *args, Py_ssize_t narg
 		int overflow;
 
 		n = PyLong_AsLongAndOverflow(args[0], &overflow);
-		if (n == -1 && PyErr_Occurred())
+		if (n == -1 && PyErr_Occurred()) {
+			if (PyErr_ExceptionMatches(PyExc_TypeError))
+				PyErr_Format(PyExc_TypeError, "release(): n is an int, not %.100s: %R", Py_TYPE(args[0])->tp_name,
+					     args[0]);
 			return NULL;
+		}
 		if (overflow)
 			n = overflow * LONG_MAX;
 	}

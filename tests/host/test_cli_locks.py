@@ -557,7 +557,7 @@ def test_doctor_tells_users_whose_sets_vanish_when_they_log_out(monkeypatch, rem
     isdir = os.path.isdir
     monkeypatch.setattr(os.path, "isdir", lambda path: path == "/run/systemd/system" or isdir(path))
     monkeypatch.setattr(os, "getuid", lambda: uid)
-    monkeypatch.setattr(doctor, "_removes_ipc", lambda: removes)
+    monkeypatch.setattr(advice, "logind_removes", lambda: removes)
     (found,) = [each for each in told("doctor")["findings"] if "RemoveIPC" in each["what"]]
     assert found["verdict"] == verdict
     assert ("enable-linger" in found["advice"]) == (verdict == "note")

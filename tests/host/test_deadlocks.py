@@ -103,12 +103,13 @@ def test_waiting_for_oneself_is_an_error_by_way_of_whichever_object(kind, name):
                     same.release()
                     same.release()
                     continue
-                for how in ({}, {"timeout": 5}, {"timeout": 0}):
+                for how in ({}, {"timeout": 5}):
                     with pytest.raises(RuntimeError, match="wait for itself"):
                         same.acquire(**how)
                 with pytest.raises(RuntimeError, match="wait for itself"), same:
                     pass
                 assert same.acquire(blocking=False) is False and same.acquire_nowait() is False
+                assert same.acquire(timeout=0) is False
         with other:
             pass
         assert not lock.locked()

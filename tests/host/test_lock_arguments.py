@@ -7,6 +7,7 @@ import copy
 import ctypes
 import errno
 import inspect
+import logging
 import math
 import os
 import pickle
@@ -137,7 +138,7 @@ def test_a_set_without_a_key_can_be_a_lock_and_no_reentrant_one():
         made.set_value(0, 1)
         with Lock(semid=made.semid) as lock:
             assert lock.owner() is None
-        with pytest.raises(WrongKind, match=r"IPC_PRIVATE.*use a Lock"):
+        with pytest.raises(WrongKind, match=r"IPC_PRIVATE.*use Lock"):
             RLock(semid=made.semid)
     finally:
         made.remove()
@@ -641,12 +642,35 @@ def test_more_operations_than_a_call_may_have():
     with_limits("250 32000 8 10", fill)
 
 
+class Told(logging.Handler):
+    """What is logged, in a with block."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+    def __enter__(self) -> Told:
+        logging.getLogger("semshare").addHandler(self)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        logging.getLogger("semshare").removeHandler(self)
+
+
 def test_no_more_segments():
     """A lock does without, and who needs one says what is short."""
 
     def fill():
-        with Lock("one") as lock:
+        with Told() as told, Lock("one") as lock:
             assert lock.owner() is None
+        assert len(told.lines) == 1 and "be told that its owner died" in told.lines[0] and "'one'" in told.lines[0]
+        with pytest.raises(LimitReached, match=r"kernel\.shmmni = 0"):
+            RLock("three")
+        with pytest.raises(NotFound):
+            RLock.attach("three")
         with pytest.raises(LimitReached, match=r"kernel\.shmmni = 0") as caught:
             LockPool("two", 3)
         assert caught.value.errno == errno.ENOSPC
@@ -665,6 +689,7 @@ def systemd(monkeypatch, tmp_path):
     """A machine that runs systemd, and this user a person who does not linger."""
     monkeypatch.setattr(advice, "SYSTEMD", tmp_path)
     monkeypatch.setattr(advice, "LINGERING", tmp_path / "linger")
+    monkeypatch.setattr(advice, "logind_removes", lambda: True)
     monkeypatch.setattr(advice.os, "geteuid", lambda: 1000)
     monkeypatch.setattr(advice.pwd, "getpwuid", lambda uid: type("Entry", (), {"pw_name": f"user{uid}"}))
     return tmp_path
@@ -686,6 +711,11 @@ def test_a_person_is_told_that_logind_removes_sets(systemd, name):
 def test_who_lingers_is_not(systemd, name):
     (systemd / "linger").mkdir()
     (systemd / "linger" / "user1000").touch()
+    assert "RemoveIPC" not in removed_message(name)
+
+
+def test_nor_is_who_has_told_logind_not_to(systemd, name, monkeypatch):
+    monkeypatch.setattr(advice, "logind_removes", lambda: False)
     assert "RemoveIPC" not in removed_message(name)
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
+import pickle
 import random
 import signal
 import threading
@@ -16,7 +17,7 @@ from effort import scaled
 from processes import LIMIT, Child, Gate, wait_until
 from semshare._abi import ffi, lib
 
-from semshare import LockPool, OwnerDied, Removed, SemaphoreSet, WrongKind, key_of, segment
+from semshare import LockPool, MultiLock, OwnerDied, Removed, SemaphoreSet, WrongKind, key_of, segment
 
 
 @pytest.fixture
@@ -233,6 +234,44 @@ def test_overlapping_sets_in_any_order_never_deadlock(pool, name):
     assert [child.wait() for child in children] == [0] * 4
     assert sum(words[:5]) == 4 * 3 * rounds
     assert values(pool) == [1] * 5 and all(lock.deaths == 0 for lock in pool)
+
+
+@pytest.fixture
+def plain():
+    """A set of another program's, whose semaphores are locks."""
+    made = SemaphoreSet(lib.IPC_PRIVATE, count=5, create=True)
+    made.set_values([1] * 5)
+    yield made
+    made.remove()
+
+
+def test_several_semaphores_of_any_set(plain):
+    lock = MultiLock(plain, [3, 1])
+    assert lock.numbers == (1, 3) and "of set" in repr(lock) and not lock.locked()
+    with lock:
+        assert plain.values() == [1, 0, 1, 0, 1]
+        assert lock.held() and lock.locked() and lock.owner() is None
+        with pytest.raises(RuntimeError, match="wait for itself"):
+            lock.acquire()
+        same = pickle.loads(pickle.dumps(lock))
+        assert Child(lambda: same.acquire(False) and os._exit(1)).wait() == 0
+        assert Child(lambda: MultiLock(plain, [0, 2]).acquire(False) or os._exit(1)).wait() == 0
+    assert plain.values() == [1] * 5
+    killed = Child(lambda: MultiLock(plain, range(5)).acquire() and os.kill(os.getpid(), signal.SIGKILL))
+    assert killed.wait() == -signal.SIGKILL
+    assert lock.acquire(timeout=LIMIT) and lock.owner_died is None and lock.deaths == 0
+    lock.release()
+    lock.close()
+
+
+def test_semaphores_that_a_set_has_not(plain):
+    for bad in ([5], [-1]):
+        with pytest.raises(IndexError, match="has 5, numbered from 0"):
+            MultiLock(plain, bad)
+    with pytest.raises(ValueError, match="each once"):
+        MultiLock(plain, [1, 1])
+    with pytest.raises(TypeError, match="a LockPool or a SemaphoreSet"):
+        MultiLock(5, [1])
 
 
 # ---------------------------------------------------------------------------------------------------------- making it

@@ -27,7 +27,7 @@ proctype mover(byte me)
 	:: else ->
 		cursor++;
 		store_release(CURSOR(me), cursor);
-		full_barrier(); // pass_lockless: full_barrier(); end_record: full_barrier(); pass_and_give: full_barrier() x2; ring_for: smp_mb(); semshare_notify: smp_mb(); semshare_notify_now: smp_mb(); semshare_notify_pollers: smp_mb()
+		full_barrier(); // pass_lockless: full_barrier(); end_record: full_barrier(); pass_and_give: full_barrier() x2; ring_for: smp_mb(); semshare_notify: smp_mb(); semshare_notify_now: smp_mb(); semshare_notify_pollers: smp_mb(); places_close: full_barrier()
 		load(armed, BELL);
 		if
 		:: armed && is_need -> store(BELL, 0); give(descriptor)
