@@ -107,8 +107,29 @@ class Barrier(Named, BarrierCore):
             LimitReached: 248 are inside, with those on their way out.
             RuntimeError: this thread is inside already: it is the action that waits.
             Removed: the set was removed.
+            ValueError: it is closed.
         """
         return self._wait(self._timeout if timeout is None else timeout, self._action)
+
+    def abort(self) -> None:
+        """Break it: who waits, or comes before reset(), gets BrokenBarrier.
+
+        Raises:
+            RuntimeError: this thread is inside: it is the action that calls it.
+            Removed: the set was removed.
+            ValueError: it is closed.
+        """
+        super().abort()
+
+    def reset(self) -> None:
+        """Begin anew: who waits gets BrokenBarrier, who comes later waits again.
+
+        Raises:
+            RuntimeError: this thread is inside: it is the action that calls it.
+            Removed: the set was removed.
+            ValueError: it is closed.
+        """
+        super().reset()
 
     def waiters(self) -> int:
         """How many wait now, as `n_waiting`."""

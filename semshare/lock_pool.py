@@ -30,7 +30,17 @@ def offset_of(number: int) -> int:
 
 @final
 class MemberLock(Owned, LockCore):
-    """One lock of a LockPool. It is used like a Lock, and goes with its pool."""
+    """One lock of a LockPool. It is used like a Lock, and goes with its pool.
+
+    Raises:
+        RuntimeError: by acquire(): this thread would wait for itself, or for threads that wait for it; by release() and
+            mark_consistent(): it does not hold it by way of this object.
+        Removed: by acquire(), release(), locked() and waiters(): the set was removed.
+        HolderDead: by acquire(): its holder is dead and used no SEM_UNDO.
+        OwnerDied: by acquire(): an owner before died inside, and on_owner_died is "raise".
+        LockBroken: by release(): somebody else was inside at the same time.
+        ValueError: by acquire(), locked() and waiters(): the pool is closed.
+    """
 
     def __init__(self, pool: LockPool, number: int, semid: int, memory: Any) -> None:
         self.name = pool.name

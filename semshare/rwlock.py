@@ -61,7 +61,15 @@ def _side_of(how: dict[str, Any], side: str) -> Side:
 
 @final
 class ReadSide(Side):
-    """What RWLock.read() gives: a lock that many hold at once, and one thread more than once."""
+    """What RWLock.read() gives: a lock that many hold at once, and one thread more than once.
+
+    Raises:
+        RuntimeError: by acquire(): this thread writes, and would wait for itself, or would wait for threads that wait
+            for it; by release() and mark_consistent(): it does not hold it by way of this object.
+        Removed: by acquire(), release() and locked(): the set was removed.
+        OwnerDied: by acquire(): a writer died inside, and on_owner_died is "raise".
+        ValueError: by acquire() and locked(): the RWLock is closed.
+    """
 
     _side = "read"
 
@@ -79,7 +87,16 @@ class ReadSide(Side):
 
 @final
 class WriteSide(Side):
-    """What RWLock.write() gives: a lock that one thread holds, while nobody reads."""
+    """What RWLock.write() gives: a lock that one thread holds, while nobody reads.
+
+    Raises:
+        RuntimeError: by acquire(): this thread reads or writes already, and would wait for itself, or would wait for
+            threads that wait for it; by release() and mark_consistent(): it does not hold it by way of this object.
+        Removed: by acquire(), release() and locked(): the set was removed.
+        OwnerDied: by acquire(): a writer died inside, and on_owner_died is "raise".
+        LockBroken: by release(): somebody else was inside at the same time.
+        ValueError: by acquire() and locked(): the RWLock is closed.
+    """
 
     _side = "write"
 

@@ -27,6 +27,9 @@ class Barrier(Form):
 
     Args:
         name, parties, action, timeout: and all others: as of semshare.Barrier. The action may be a coroutine function.
+
+    Raises:
+        as semshare.Barrier.
     """
 
     def __init__(
@@ -106,12 +109,22 @@ class Barrier(Form):
         pass
 
     async def abort(self) -> None:
-        """Break the barrier: who waits, or comes before reset(), gets BrokenBarrier."""
+        """Break the barrier: who waits, or comes before reset(), gets BrokenBarrier.
+
+        Raises:
+            Removed: the set was removed.
+            ValueError: it is closed.
+        """
         async with self._lock:
             self._sync._break()
 
     async def reset(self) -> None:
-        """Begin anew: who waits gets BrokenBarrier, who comes later waits again."""
+        """Begin anew: who waits gets BrokenBarrier, who comes later waits again.
+
+        Raises:
+            Removed: the set was removed.
+            ValueError: it is closed.
+        """
         async with self._lock:
             self._sync._reset()
 

@@ -300,6 +300,9 @@ class Channel:
 
     Attributes:
         channel: the same.
+
+    Raises:
+        RuntimeError: by call(), and by the iteration of serve(): another event loop uses this object.
     """
 
     def __init__(self, channel: semshare.channel.Channel) -> None:
@@ -311,12 +314,20 @@ class Channel:
 
     @classmethod
     def create(cls, name: str, depth: int = 256, **options: Any) -> Channel:
-        """Make a channel, as semshare.Channel.create()."""
+        """Make a channel, as semshare.Channel.create().
+
+        Raises:
+            as semshare.Channel.
+        """
         return cls(semshare.channel.Channel.create(name, depth, **options))
 
     @classmethod
     def attach(cls, name: str, **options: Any) -> Channel:
-        """Attach a channel, as semshare.Channel.attach()."""
+        """Attach a channel, as semshare.Channel.attach().
+
+        Raises:
+            as semshare.Channel.
+        """
         return cls(semshare.channel.Channel.attach(name, **options))
 
     async def __aenter__(self) -> Channel:

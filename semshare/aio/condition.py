@@ -38,6 +38,10 @@ class Condition(Form):
         lock: the semshare.aio.Lock or RLock that guards it; the same wherever it is opened. None: its own, which the
             task that holds it may take again.
         options: all others: as of semshare.Condition.
+
+    Raises:
+        TypeError: lock is no semshare.aio.Lock or RLock; or on_owner_died, of its own lock, is a coroutine function.
+        and as semshare.Condition.
     """
 
     def __init__(self, name: str | None = None, lock: BaseLock | None = None, **options: Any) -> None:
@@ -84,6 +88,7 @@ class Condition(Form):
             RuntimeError: this task does not hold the lock.
             LimitReached: 248 wait already.
             Removed: the set was removed; the lock may not be held then.
+            OwnerDied: of a lock that was opened with on_owner_died="raise": it is held.
             ValueError: it is closed; then its own lock is not held.
         """
         limit = limit_of(timeout)
@@ -134,6 +139,9 @@ class Condition(Form):
 
         Returns:
             What it returned last: false if the time was over.
+
+        Raises:
+            as wait(); and what predicate() raises.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         while not (result := predicate()):
@@ -148,6 +156,8 @@ class Condition(Form):
 
         Raises:
             RuntimeError: this task does not hold the lock.
+            Removed: the set was removed.
+            ValueError: n is less than 0.
         """
         self._lock._holder("notify")
         self._sync.notify(n)
@@ -157,6 +167,7 @@ class Condition(Form):
 
         Raises:
             RuntimeError: this task does not hold the lock.
+            Removed: the set was removed.
         """
         self._lock._holder("notify")
         self._sync.notify_all()
@@ -172,15 +183,27 @@ class Condition(Form):
     # ------------------------------------------------------------------------------------------------------- the lock
 
     def acquire(self, blocking: bool = True, timeout: float | None = -1) -> Coroutine[Any, Any, bool]:
-        """Take the lock, as acquire() of semshare.aio.Lock."""
+        """Take the lock, as acquire() of semshare.aio.Lock.
+
+        Raises:
+            as acquire() of semshare.aio.Lock.
+        """
         return self._lock.acquire(blocking, timeout)
 
     def acquire_nowait(self) -> bool:
-        """Take the lock if that can be at once."""
+        """Take the lock if that can be at once.
+
+        Raises:
+            as acquire_nowait() of semshare.aio.Lock.
+        """
         return self._lock.acquire_nowait()
 
     def release(self) -> None:
-        """Give the lock back, as release() of semshare.aio.Lock."""
+        """Give the lock back, as release() of semshare.aio.Lock.
+
+        Raises:
+            as release() of semshare.aio.Lock.
+        """
         self._lock.release()
 
     async def __aenter__(self) -> Condition:

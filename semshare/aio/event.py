@@ -20,6 +20,9 @@ class Event(Form):
 
     Args:
         name: and all others: as of semshare.Event.
+
+    Raises:
+        as semshare.Event.
     """
 
     _line: Crowd
@@ -35,14 +38,24 @@ class Event(Form):
         return bool(self._sync.is_set())
 
     def set(self) -> None:
-        """It has happened: all who wait go on, and nobody waits any more. Without effect if it had happened before."""
+        """It has happened: all who wait go on, and nobody waits any more. Without effect if it had happened before.
+
+        Raises:
+            Removed: the set was removed.
+            ValueError: it is closed.
+        """
         self._check_open()
         self._sync.set()
         # The thread may not have begun to wait, and would miss it if it is cleared now.
         self._line.all()
 
     def clear(self) -> None:
-        """It has not happened yet, from now on. Without effect if it had not."""
+        """It has not happened yet, from now on. Without effect if it had not.
+
+        Raises:
+            Removed: the set was removed.
+            ValueError: it is closed.
+        """
         self._check_open()
         self._sync.clear()
 

@@ -10,7 +10,6 @@ import time
 from collections.abc import Coroutine
 from typing import Any, ClassVar, TypeVar
 
-from semshare._abi import lib
 from semshare.aio import holds
 from semshare.aio.form import Form, seconds_of, this_task
 from semshare.aio.line import Queue
@@ -49,7 +48,9 @@ class Taken(Form):
             RuntimeError: this task would wait for itself.
             Removed: the set was removed.
             HolderDead: its holder is dead and used no SEM_UNDO.
-            ValueError: it is closed.
+            OwnerDied: an owner before died inside, and on_owner_died is "raise".
+            BadValue: of a semaphore: this process has acquired as many permits as the kernel remembers.
+            ValueError, OverflowError, TypeError: an argument that cannot be; ValueError, too: it is closed.
         """
         return self._acquire(this_task(), seconds_of(blocking, timeout))
 
@@ -58,6 +59,10 @@ class Taken(Form):
 
         Returns:
             Whether it was taken.
+
+        Raises:
+            Removed, OwnerDied, BadValue: as by acquire().
+            ValueError: it is closed.
         """
         return self._acquire_nowait(this_task())
 

@@ -67,6 +67,10 @@ class Lock(BaseLock):
         name: and all others: as of semshare.Lock.
 
     A function that is on_owner_died is called in the task, with this object.
+
+    Raises:
+        TypeError: on_owner_died is a coroutine function.
+        and as semshare.Lock.
     """
 
     _sync_class = semshare.lock.Lock
@@ -77,6 +81,10 @@ class RLock(BaseLock):
     """A Lock that the task that holds it may take again by way of the same object, as often as it releases it.
 
     Otherwise it is like Lock: see there. Between tasks, threads and processes it excludes like semshare.RLock.
+
+    Raises:
+        TypeError: on_owner_died is a coroutine function.
+        and as semshare.RLock.
     """
 
     _sync_class = semshare.lock.RLock

@@ -28,7 +28,8 @@ class MultiLock(Held):
         numbers: of its locks, each once.
 
     Raises:
-        as semshare.MultiLock.
+        TypeError: the pool's on_owner_died is a coroutine function.
+        and as semshare.MultiLock.
     """
 
     def __init__(self, pool: LockPool | SemaphoreSet, numbers: Iterable[int]) -> None:

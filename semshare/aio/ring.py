@@ -26,6 +26,11 @@ class Ring:
 
     Attributes:
         ring: the same.
+
+    Raises:
+        RingBroken: somebody wrote over the ring's control page.
+        ValueError: the ring is closed.
+        RuntimeError: by the calls that are awaited: another event loop uses this object.
     """
 
     def __init__(self, ring: semshare.ring.Ring) -> None:
@@ -36,12 +41,20 @@ class Ring:
 
     @classmethod
     def create(cls, name: str, size: int = 1 << 20, **options: Any) -> Ring:
-        """Make a ring, as semshare.Ring.create()."""
+        """Make a ring, as semshare.Ring.create().
+
+        Raises:
+            as semshare.Ring.
+        """
         return cls(semshare.ring.Ring.create(name, size, **options))
 
     @classmethod
     def attach(cls, name: str, **options: Any) -> Ring:
-        """Attach a ring, as semshare.Ring.attach()."""
+        """Attach a ring, as semshare.Ring.attach().
+
+        Raises:
+            as semshare.Ring.
+        """
         return cls(semshare.ring.Ring.attach(name, **options))
 
     async def __aenter__(self) -> Ring:
@@ -69,7 +82,11 @@ class Ring:
         return await self._get_one(self.ring.get_nowait, timeout)
 
     async def get_record(self, timeout: float | None = None) -> Record:
-        """get(), with what stands beside the record's payload."""
+        """get(), with what stands beside the record's payload.
+
+        Raises:
+            as get().
+        """
         return await self._get_one(lambda: self.ring.get_record(blocking=False), timeout)
 
     async def get_many(self, most: int, timeout: float | None = None) -> list[bytes]:

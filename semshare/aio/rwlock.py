@@ -49,7 +49,12 @@ class Side(Part):
 
 @final
 class ReadSide(Side):
-    """What RWLock.read() gives: a lock that many tasks hold at once, and one task more than once."""
+    """What RWLock.read() gives: a lock that many tasks hold at once, and one task more than once.
+
+    Raises:
+        RuntimeError: by acquire(): this task writes, and would wait for itself.
+        ValueError: by close() and unlink(): it goes with the RWLock.
+    """
 
     _numbers = (READERS,)
     # A writer who waits, waits for this task as well: it may not wait for that.
@@ -58,7 +63,12 @@ class ReadSide(Side):
 
 @final
 class WriteSide(Side):
-    """What RWLock.write() gives: a lock that one task holds, while nobody reads."""
+    """What RWLock.write() gives: a lock that one task holds, while nobody reads.
+
+    Raises:
+        RuntimeError: by acquire(): this task reads or writes already, and would wait for itself.
+        ValueError: by close() and unlink(): it goes with the RWLock.
+    """
 
     _numbers = (WRITER,)
 
@@ -84,6 +94,10 @@ class RWLock(Form):
     Args:
         name: and all others: as of semshare.RWLock. A function that is on_owner_died is called in the task, with the
             side that was acquired.
+
+    Raises:
+        TypeError: on_owner_died is a coroutine function.
+        and as semshare.RWLock.
     """
 
     _sync_class = semshare.rwlock.RWLock

@@ -14,7 +14,13 @@ class BaseSemaphore(Taken):
     """What Semaphore and BoundedSemaphore have in common. Not one itself."""
 
     def release(self, n: int = 1) -> None:
-        """Give so many permits back, as release() of the synchronous form. Any task may."""
+        """Give so many permits back, as release() of the synchronous form. Any task may.
+
+        Raises:
+            BadValue: there would be more permits than there may be; none is given back.
+            Removed: the set was removed.
+            ValueError: n is less than 1, or it is closed.
+        """
         self._check_open()
         if n == 1:
             self._let_go()
@@ -43,6 +49,9 @@ class Semaphore(BaseSemaphore):
 
     Args:
         name, value: and all others: as of semshare.Semaphore.
+
+    Raises:
+        as semshare.Semaphore.
     """
 
     def __init__(self, name: str | None = None, value: int = 1, **options: Any) -> None:
@@ -55,6 +64,9 @@ class BoundedSemaphore(BaseSemaphore):
 
     Args:
         name, value: and all others: as of semshare.BoundedSemaphore.
+
+    Raises:
+        as semshare.BoundedSemaphore.
     """
 
     def __init__(self, name: str | None = None, value: int | None = None, **options: Any) -> None:
