@@ -31,21 +31,33 @@ static int barrier_look(struct semshare_places_port *port, const void *arrival)
 	return semshare_barrier_outcome(port->places, arrival) != -EAGAIN;
 }
 
-static int barrier_take(struct semshare_barrier *barrier)
+static int barrier_take(struct semshare_barrier *barrier, ktime_t deadline)
 {
 	bool suspect;
 
-	return semshare_mutex_take(&barrier->lock, SEMSHARE_DEADLINE_NEVER, &suspect);
+	return semshare_mutex_take(&barrier->lock, deadline, &suspect);
 }
 
-/* The time is over.  Return: 0: it has opened just now; -ETIMEDOUT: it is broken now. */
+/*
+ * Who has the lock of a barrier has it for an instant, and it is waited for so long even
+ * if the time is over.  But a process may do what it likes with it, or be stopped.
+ */
+static ktime_t barrier_patience(ktime_t deadline)
+{
+	return max_t(s64, deadline, ktime_add_ms(ktime_get(), SEMSHARE_PLACES_RECHECK_MS));
+}
+
+/*
+ * The time is over.  Return: 0: it has opened just now; -ETIMEDOUT: it is broken now, or,
+ * where its lock was not to be had, the others wait for another.
+ */
 static int barrier_give_up(struct semshare_barrier *barrier,
 			   const struct semshare_barrier_arrival *arrival)
 {
 	struct semshare_places_port *port = &barrier->waiters.port;
 	int err, given;
 
-	err = barrier_take(barrier);
+	err = barrier_take(barrier, barrier_patience(0));
 	if (err)
 		return err;
 	err = semshare_barrier_outcome(port->places, arrival);
@@ -66,7 +78,8 @@ static int barrier_give_up(struct semshare_barrier *barrier,
  * Context: process context, sleeps.
  * Return: a number of current's own among those that go on with it, 0 to parties - 1, or
  *
- * * %-ETIMEDOUT - the time is over, and the barrier is broken for that
+ * * %-ETIMEDOUT - the time is over, and the barrier is broken for that, unless somebody
+ *   does not give its lock back
  * * %-EPIPE - it is broken, or was reset
  * * %-EINTR - a signal, or kthread_stop()
  * * %-ENOSPC - SEMSHARE_PLACES are inside, with those on their way out
@@ -78,15 +91,16 @@ static int barrier_give_up(struct semshare_barrier *barrier,
 int semshare_barrier_wait(struct semshare_barrier *barrier, long timeout)
 {
 	struct semshare_places_port *port = &barrier->waiters.port;
-	ktime_t deadline = semshare_deadline(timeout);
 	struct semshare_barrier_arrival arrival;
 	unsigned int fruitless = 0;
 	struct semshare_owner self;
 	int last, err, given;
+	ktime_t deadline;
 
 	if (!semshare_may_sleep(_RET_IP_))
 		return -EOPNOTSUPP;
-	err = barrier_take(barrier);
+	deadline = semshare_deadline(timeout);
+	err = barrier_take(barrier, barrier_patience(deadline));
 	if (err)
 		return err;
 	semshare_owner_describe(&self);
@@ -94,7 +108,7 @@ int semshare_barrier_wait(struct semshare_barrier *barrier, long timeout)
 	err = last == 1 ? semshare_barrier_let_pass(port) : last;
 	given = semshare_mutex_give(&barrier->lock);
 	if (last) {
-		err = err ?: given;
+		err = semshare_waiters_error(err) ?: given;
 		return err ?: arrival.index;
 	}
 	err = given ?: semshare_waiters_sleep(&barrier->waiters, arrival.place, deadline,
@@ -104,10 +118,8 @@ int semshare_barrier_wait(struct semshare_barrier *barrier, long timeout)
 	else if (err == -ETIMEDOUT)
 		err = barrier_give_up(barrier, &arrival);
 	semshare_barrier_leave(port, &arrival);
-	/* Between the looks its words were written. */
-	if (err == -EAGAIN)
-		err = -EPROTO;
-	return err ?: arrival.index;
+	/* -EAGAIN: between the looks its words were written. */
+	return semshare_waiters_error(err) ?: arrival.index;
 }
 EXPORT_SYMBOL_GPL(semshare_barrier_wait);
 
@@ -116,7 +128,7 @@ static int barrier_by_owner(struct semshare_barrier *barrier,
 {
 	int err, given;
 
-	err = barrier_take(barrier);
+	err = barrier_take(barrier, SEMSHARE_DEADLINE_NEVER);
 	if (err)
 		return err;
 	err = change(&barrier->waiters.port);

@@ -63,7 +63,7 @@ static int condition_sleep(struct semshare_condition *condition, unsigned int pl
  * * %-EINTR - a signal, or kthread_stop()
  * * %-ENOSPC - SEMSHARE_PLACES wait already
  * * %-EOWNERDEAD - the lock is suspect, and @suspect is NULL
- * * %-EPROTO - somebody else was inside the lock as well
+ * * %-EPROTO - somebody else was inside the lock as well, or set a place's semaphore
  * * %-EIDRM - a set was removed
  * * %-ENOMEM
  *
@@ -72,25 +72,26 @@ static int condition_sleep(struct semshare_condition *condition, unsigned int pl
 int semshare_condition_wait(struct semshare_condition *condition, long timeout, bool *suspect)
 {
 	struct semshare_places_port *port = &condition->waiters.port;
-	ktime_t deadline = semshare_deadline(timeout);
 	unsigned int fruitless = 0;
 	struct semshare_owner self;
 	bool doubted = false;
 	int place, woken, err;
+	ktime_t deadline;
 
 	if (!semshare_may_sleep(_RET_IP_))
 		return -EOPNOTSUPP;
+	deadline = semshare_deadline(timeout);
 	if (READ_ONCE(condition->lock->holder) != current)
 		return -EPERM;
 	semshare_owner_describe(&self);
 	place = semshare_condition_enter(port, &self);
 	if (place < 0)
-		return semshare_mutex_give(condition->lock) ?: place;
+		return semshare_mutex_give(condition->lock) ?: semshare_waiters_error(place);
 	do {
 		err = condition_sleep(condition, place, deadline, &fruitless, &doubted);
 		if (err && err != -ETIMEDOUT) {
 			semshare_place_leave(port, place);
-			return err;
+			return semshare_waiters_error(err);
 		}
 		semshare_condition_settle(port);
 		/* Users can say again and again that there is something to settle. */
@@ -104,7 +105,7 @@ int semshare_condition_wait(struct semshare_condition *condition, long timeout, 
 	else if (doubted && woken >= 0)
 		woken = -EOWNERDEAD;
 	if (woken < 0)
-		return semshare_mutex_give(condition->lock) ?: woken;
+		return semshare_mutex_give(condition->lock) ?: semshare_waiters_error(woken);
 	return woken;
 }
 EXPORT_SYMBOL_GPL(semshare_condition_wait);

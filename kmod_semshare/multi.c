@@ -265,8 +265,9 @@ void semshare_multi_close(struct semshare_multi *multi)
 {
 	if (!multi)
 		return;
-	if (multi->holder)
-		semshare_set_try(multi->set, to_give(multi), multi->count);
+	/* As in multi_give(). */
+	if (multi->holder && semshare_set_try(multi->set, to_give(multi), multi->count))
+		give_each(multi);
 	semshare_set_close(multi->set);
 	kvfree(multi->operations);
 	kvfree(multi);

@@ -30,9 +30,6 @@
 #include "mutex.h"
 #include "trace.h"
 
-/* After so long without the lock it is asked whether its holder is dead. */
-#define LOOK_NS		NSEC_PER_SEC
-
 /* ------------------------------------------------------------------ words */
 
 /**
@@ -77,14 +74,14 @@ static int mutex_wait(struct semshare_mutex *mutex, ktime_t deadline)
 {
 	struct sembuf take = { .sem_num = mutex->number, .sem_op = -1 };
 	struct semshare_set *set = mutex->set;
-	ktime_t look;
+	s64 slice_ns = 0;
 	int err, pid;
 
 	for (;;) {
-		look = min_t(s64, deadline, ktime_add_ns(ktime_get(), LOOK_NS));
-		err = semshare_set_wait(set, &take, 1, look);
-		if (err != -ETIMEDOUT || ktime_compare(ktime_get(), deadline) >= 0)
+		err = semshare_set_sleep(set, &take, 1, deadline, &slice_ns);
+		if (err != -EAGAIN)
 			return err;
+		/* So long without the lock: is its holder dead? */
 		pid = semshare_sem_dead_holder(set->ns, set->semid, mutex->number);
 		if (pid)
 			pr_warn_ratelimited("lock %s: process %d took it without SEM_UNDO and is dead; free it: semshare unlock --semid %d\n",

@@ -22,6 +22,12 @@ struct semshare_waiters {
 /* Whether a sleep is to end. */
 typedef int (*semshare_waiters_look_t)(struct semshare_places_port *port, const void *sleeper);
 
+/* What an answer of a place's semaphore means that only one who sets it by hand brings about. */
+static inline int semshare_waiters_error(int err)
+{
+	return err == -EAGAIN || err == -ERANGE ? -EPROTO : err;
+}
+
 int semshare_waiters_setup(struct semshare_waiters *waiters, struct semshare_set *set, u32 kind);
 int semshare_waiters_sleep(struct semshare_waiters *waiters, unsigned int place, ktime_t deadline,
 			   unsigned int *fruitless, semshare_waiters_look_t look,

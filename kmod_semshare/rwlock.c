@@ -214,12 +214,13 @@ static int write_give(struct semshare_rwlock *rwlock)
  */
 int semshare_rwlock_write_lock(struct semshare_rwlock *rwlock, long timeout, bool *suspect)
 {
-	ktime_t deadline = semshare_deadline(timeout);
+	ktime_t deadline;
 	bool doubted;
 	int err, inside;
 
 	if (!semshare_may_sleep(_RET_IP_))
 		return -EOPNOTSUPP;
+	deadline = semshare_deadline(timeout);
 	if (READ_ONCE(rwlock->writer) == current)
 		return -EDEADLK;
 	err = semshare_set_do(rwlock->set, enter_write, ARRAY_SIZE(enter_write) - 1);
@@ -290,8 +291,12 @@ int semshare_rwlock_downgrade(struct semshare_rwlock *rwlock)
 	}
 	write_leave_handle(rwlock, 1);
 	err = rwlock_do(rwlock, write_to_read, ARRAY_SIZE(write_to_read));
-	if (err)
+	if (err) {
+		/* Somebody raised the readers to the maximum, or root has lowered semopm. */
 		atomic_dec(&rwlock->inside);
+		if (semshare_set_is_ours(rwlock->set, SEMSHARE_RWLOCK_WRITER, 1))
+			rwlock_do(rwlock, leave_write, ARRAY_SIZE(leave_write));
+	}
 	return err;
 }
 EXPORT_SYMBOL_GPL(semshare_rwlock_downgrade);

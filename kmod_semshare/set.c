@@ -7,8 +7,8 @@
  * is lost between a P and its V would leave the lock taken for ever.
  *
  * Every sleep has a way out: a signal or kthread_stop() ends it with -EINTR,
- * removal of the set with -EIDRM, and it comes in slices of at most a second, after
- * which the set is looked at again.  There is no SEM_UNDO here: kernel threads must
+ * removal of the set with -EIDRM, and it comes in slices, after which the set is
+ * looked at again: see semshare_set_sleep().  There is no SEM_UNDO here: kernel threads must
  * not use it, and what processes do by way of a module is the module's to take back.
  * After kthread_stop() every operation that would sleep fails, so nothing that gives
  * anything back ever sleeps.
@@ -24,7 +24,8 @@
 
 #include "set.h"
 
-#define SLICE_NS	NSEC_PER_SEC
+#define SLICE_NS		NSEC_PER_SEC
+#define LONGEST_SLICE_NS	(16 * SLICE_NS)
 
 /* --------------------------------------------------------------- operating */
 
@@ -68,6 +69,45 @@ int semshare_set_try(struct semshare_set *set, struct sembuf *sops, unsigned int
 }
 
 /**
+ * semshare_set_sleep - operations that wait, for one slice
+ * @set: the set
+ * @sops: the operations, without IPC_NOWAIT
+ * @nsops: how many
+ * @deadline: until when to wait
+ * @slice_ns: how long the slice before was; 0: this is the first
+ *
+ * kthread_stop() wakes nobody who sleeps for a semaphore, so it is noticed after the
+ * slice.  But whoever begins another stands behind all others in the queue, and where
+ * a turn takes longer to come than a slice is long it would never come: so each slice
+ * is twice as long as the one before, from a second on, to LONGEST_SLICE_NS.
+ *
+ * Return: as semshare_set_wait(); -EAGAIN: the slice is over.
+ */
+int semshare_set_sleep(struct semshare_set *set, struct sembuf *sops, unsigned int nsops,
+		       ktime_t deadline, s64 *slice_ns)
+{
+	struct timespec64 timeout;
+	s64 slice;
+	int err;
+
+	*slice_ns = *slice_ns ? min_t(s64, 2 * *slice_ns, LONGEST_SLICE_NS) : SLICE_NS;
+	slice = *slice_ns;
+	if (deadline != SEMSHARE_DEADLINE_NEVER)
+		slice = min_t(s64, slice, ktime_sub(deadline, ktime_get()));
+	if (slice <= 0)
+		return -ETIMEDOUT;
+	if (semshare_told_to_stop())
+		return -EINTR;
+	err = set_verify(set);
+	if (err)
+		return err;
+	timeout = ns_to_timespec64(slice);
+	err = set_operate(set, sops, nsops, &timeout);
+	/* The kernel says so, too, if a set is removed at the very end of a slice. */
+	return err == -EINTR && !semshare_told_to_stop() ? -EAGAIN : err;
+}
+
+/**
  * semshare_set_wait - operations that do
  * @set: the set
  * @sops: the operations, without IPC_NOWAIT
@@ -80,29 +120,15 @@ int semshare_set_try(struct semshare_set *set, struct sembuf *sops, unsigned int
 int semshare_set_wait(struct semshare_set *set, struct sembuf *sops, unsigned int nsops,
 		      ktime_t deadline)
 {
-	struct timespec64 timeout;
-	s64 slice;
+	s64 slice_ns = 0;
 	int err;
 
-	for (;;) {
-		slice = SLICE_NS;
-		if (deadline == SEMSHARE_DEADLINE_NOW)
-			return -EAGAIN;
-		if (deadline != SEMSHARE_DEADLINE_NEVER)
-			slice = min_t(s64, slice, ktime_sub(deadline, ktime_get()));
-		if (slice <= 0)
-			return -ETIMEDOUT;
-		if (semshare_told_to_stop())
-			return -EINTR;
-		err = set_verify(set);
-		if (err)
-			return err;
-		timeout = ns_to_timespec64(slice);
-		err = set_operate(set, sops, nsops, &timeout);
-		/* The kernel says so, too, if a set is removed at the very end of a slice. */
-		if (err != -EAGAIN && (err != -EINTR || semshare_told_to_stop()))
-			return err;
-	}
+	if (deadline == SEMSHARE_DEADLINE_NOW)
+		return -EAGAIN;
+	do {
+		err = semshare_set_sleep(set, sops, nsops, deadline, &slice_ns);
+	} while (err == -EAGAIN);
+	return err;
 }
 
 /**

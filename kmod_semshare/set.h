@@ -40,6 +40,8 @@ bool semshare_set_is(const struct semshare_set *set, u32 kind);
 struct semshare_lock_state *semshare_set_state(struct semshare_set *set, unsigned int number);
 
 int semshare_set_try(struct semshare_set *set, struct sembuf *sops, unsigned int nsops);
+int semshare_set_sleep(struct semshare_set *set, struct sembuf *sops, unsigned int nsops,
+		       ktime_t deadline, s64 *slice_ns);
 int semshare_set_wait(struct semshare_set *set, struct sembuf *sops, unsigned int nsops,
 		      ktime_t deadline);
 int semshare_set_do(struct semshare_set *set, const struct sembuf *operations, unsigned int count);

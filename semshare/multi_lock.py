@@ -35,8 +35,8 @@ class MultiLock(Owned, GuardCore):
             SEMOPM, which is 500 if nobody changed it.
 
     If the owner of one of the locks died inside, `owner_died` says so as of a Lock. mark_consistent() is for all of
-    them. A SemaphoreSet has no memory beside it that could tell: then nobody knows who owns them, and a death is seen by
-    nobody.
+    them. A SemaphoreSet has no memory beside it that could tell: then nobody knows who owns them, and nobody is told of
+    a death.
 
     Raises:
         IndexError: the pool has no lock of that number.

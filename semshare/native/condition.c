@@ -129,10 +129,18 @@ static int wait(ConditionCore *self, int64_t deadline)
 	}
 	do {
 		locked = sleep_unlocked(self, (unsigned int)place, deadline, &error, &raised);
-		if (locked)
-			semshare_condition_settle(port);
+		if (!locked || generation != owner_generation)
+			break;
+		semshare_condition_settle(port);
+		/* Words that lie can say again and again that there is something to settle. */
+		if (!error && PyErr_CheckSignals()) {
+			error = -1;
+			put_away(&raised);
+		} else if (!error && deadline != NEVER && clock_now() >= deadline) {
+			error = ETIMEDOUT;
+		}
 		/* Awake only to settle something that turned out to be nothing of its own? */
-	} while (locked && !error && generation == owner_generation &&
+	} while (!error && generation == owner_generation &&
 		 !semshare_condition_woken(port->places, (unsigned int)place));
 	/* A handler of a signal has forked, and this is the child: the place is its parent's. */
 	if (generation != owner_generation && !raised.type) {

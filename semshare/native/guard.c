@@ -643,6 +643,9 @@ static PyObject *hand_over(GuardCore *self, PyObject *args)
 	hold_end(hold);
 	error = leave_by(self, &ops);
 	drop_ops(&ops);
+	/* Somebody raised the readers to the maximum, or root has lowered SEMOPM: nothing was done. */
+	if (error == ERANGE || error == E2BIG)
+		operate(self, &self->leave);
 	if (error)
 		return fail(self, error, "downgrade");
 	hold_begin(mine, taker(shared));
@@ -683,7 +686,9 @@ SECTION_NOARGS(GuardCore, mark_consistent)
 
 static PyObject *held(GuardCore *self, PyObject *Py_UNUSED(ignored))
 {
-	return PyBool_FromLong(self->kind == GUARD_COUNTED ? permits_count(self->permits) : my_hold(self) != NULL);
+	if (self->kind == GUARD_COUNTED)
+		return PyBool_FromLong(self->permits && permits_count(self->permits));
+	return PyBool_FromLong(my_hold(self) != NULL);
 }
 SECTION_NOARGS(GuardCore, held)
 

@@ -404,10 +404,16 @@ static void set_aside(struct holds *holds, void *context)
 	hold_end(&holds->first);
 }
 
+struct put_back {
+	LockCore *by;
+	unsigned int count;	/* how often this thread has it by way of these */
+};
+
 /* ... and it has that again. */
 static void put_back(struct holds *holds, void *context)
 {
-	LockCore *other = (LockCore *)holds->object, *self = context;
+	struct put_back *all = context;
+	LockCore *other = (LockCore *)holds->object, *self = all->by;
 
 	if (holds->abandon != self->holds.abandon || !hold_is(&other->aside, owner_self()->tid))
 		return;
@@ -416,6 +422,7 @@ static void put_back(struct holds *holds, void *context)
 		other->holding = self->holding;
 		hold_begin(&holds->first, owner_self()->tid);
 		holds->first.count = other->aside.count;
+		all->count += other->aside.count;
 	}
 	other->aside.thread = 0;
 }
@@ -424,6 +431,7 @@ static void put_back(struct holds *holds, void *context)
 static PyObject *release_save(LockCore *self, PyObject *Py_UNUSED(ignored))
 {
 	struct semshare_lock_state *state = self->mutex.state;
+	struct put_back all = { .by = self };
 	unsigned int count, depth = 0;
 
 	if (!is_mine(self, "wait"))
@@ -437,7 +445,7 @@ static PyObject *release_save(LockCore *self, PyObject *Py_UNUSED(ignored))
 	}
 	self->holds.first.count = 1;
 	if (!give(self)) {
-		holds_each_here(&self->holds, put_back, self);
+		holds_each_here(&self->holds, put_back, &all);
 		return NULL;
 	}
 	return Py_BuildValue("II", count, depth);
@@ -447,19 +455,20 @@ SECTION_NOARGS(LockCore, release_save)
 /* _acquire_restore(saved): take it as often again, waiting for it; see wait() for what is raised, and when. */
 static PyObject *acquire_restore(LockCore *self, PyObject *saved)
 {
+	struct put_back all = { .by = self };
 	unsigned int count, depth;
 	int result;
 
 	if (!PyArg_ParseTuple(saved, "II:_acquire_restore", &count, &depth))
 		return NULL;
 	result = self->open ? wait(self, NEVER, true) : -1;
-	if (held_by_me(self)) {
+	if (held_by_me(self))
 		self->holds.first.count = count;
-		if (depth)
-			semshare_store(&self->mutex.state->depth, depth);
-	}
 	if (depth >= count)
-		holds_each_here(&self->holds, put_back, self);
+		holds_each_here(&self->holds, put_back, &all);
+	/* Not as it was: what was taken by way of an object that was closed meanwhile nobody would release. */
+	if (held_by_me(self) && depth)
+		semshare_store(&self->mutex.state->depth, count - 1 + all.count);
 	if (result < 0)
 		return PyErr_Occurred() ? NULL : fail(self, 0, "acquire");
 	Py_RETURN_NONE;

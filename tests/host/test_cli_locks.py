@@ -28,8 +28,9 @@ from semshare import (
     RWLock,
     Semaphore,
     SemaphoreSet,
+    advice,
 )
-from semshare.cli import doctor, main, relations
+from semshare.cli import main, relations
 
 LOCK, RLOCK, POOL, RWLOCK = (
     lib.SEMSHARE_SET_LOCK,

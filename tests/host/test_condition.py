@@ -291,6 +291,27 @@ def test_there_are_places_for_so_many(condition):
 # ------------------------------------------------------------------------------------------------------- whose lock
 
 
+def test_what_was_taken_by_an_object_that_is_closed_while_its_thread_waits_is_forgotten(names):
+    lock, other = (RLock(name) for name in [names()] * 2)
+    condition = Condition(names(), lock)
+    for closes in (False, True):
+        lock.acquire()
+        other.acquire()
+        end = threading.Thread(target=lambda: wait_until(condition.waiters, "it to wait") or other.close())
+        if closes:
+            end.start()
+        assert condition.wait(0.3) is False
+        if closes:
+            end.join()
+        else:
+            other.release()
+            assert lock.held()
+        lock.release()
+        assert not lock.held() and not lock.locked()
+    for each in (condition, lock):
+        each.unlink()
+
+
 @pytest.mark.parametrize("kind", [Lock, RLock])
 def test_conditions_share_a_lock(names, kind):
     lock = kind(names())

@@ -12,7 +12,7 @@ import pytest
 from effort import scaled
 from processes import LIMIT, Child, Gate, wait_until
 
-from semshare import OwnerDied, Removed, RWLock, SemaphoreSet
+from semshare import Error, OwnerDied, Removed, RWLock, SemaphoreSet
 
 
 @pytest.fixture
@@ -196,6 +196,15 @@ def test_a_writer_goes_on_as_a_reader(lock, name):
         reader.go()
         lock.write().acquire()
     assert not lock.locked()
+
+
+def test_what_cannot_be_downgraded_is_released(lock):
+    lock.write().acquire()
+    SemaphoreSet(semid=lock.semid).set_value(1, 32767)
+    with pytest.raises(Error):
+        lock.downgrade()
+    assert not lock.write().held() and not lock.read().held()
+    assert SemaphoreSet(semid=lock.semid).value(0) == 0, "no writer"
 
 
 def test_who_does_not_write_cannot_downgrade(lock):

@@ -765,6 +765,25 @@ def test_barrier_opens_when_all_have_come():
             assert places(made) == {} and made.value() == 1
 
 
+def test_barrier_keeps_its_time_also_if_somebody_keeps_its_lock():
+    with barrier_set("locks", 3) as made, KernelLock(BARRIER, "locks") as barrier:
+        # A process may be stopped with it, or set the semaphore.
+        made.take()
+        assert errno_of(barrier.wait, timeout_ms=30) == "ETIMEDOUT"
+        made.give()
+        barrier.begin(lk.WAIT, 1, timeout_ms=1000)
+        eventually(lambda: places(made))
+        made.take()
+        assert errno_of(barrier.collect, 1) == "ETIMEDOUT"
+        assert places(made) == {}
+        made.give()
+        # It was not broken for that.
+        assert barrier.begin(lk.WAIT, 1, timeout_ms=FOREVER) is None
+        eventually(lambda: len(places(made)) == 1)
+        barrier.abort()
+        assert errno_of(barrier.collect, 1) == "EPIPE"
+
+
 def test_barrier_that_breaks():
     with barrier_set("locks", 3) as made, KernelLock(BARRIER, "locks") as barrier:
         barrier.begin(lk.WAIT, 1, timeout_ms=FOREVER)
