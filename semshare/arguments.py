@@ -49,12 +49,12 @@ def semid(value: Any) -> int:
     return between("semid", value, 0, 0x7FFFFFFF, "ipcs -s and semshare ls show those that there are")
 
 
-def mode(value: Any) -> int:
-    """Permission bits of a new set, as of a file. Execution means nothing to a set, and those bits are left out."""
+def mode(value: Any, kept: int = 0o666) -> int:
+    """Permission bits of a set, as of a file. Execution means nothing to a set, and those bits are left out."""
     number = whole("mode", value)
     if not 0 <= number <= 0o777:
         raise BadValue(errno.ERANGE, f"mode {number:#o}: permission bits are 0 to 0o777; give 0o600 or 0o660, say")
-    return number & 0o666
+    return number & kept
 
 
 def between(what: str, value: Any, low: int, high: int, advice: str = "give one of these") -> int:

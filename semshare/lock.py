@@ -105,6 +105,11 @@ class RLock(BaseLock):
 
     Otherwise it is like Lock, with the same arguments: see there. Between processes and threads it excludes like that,
     and a plain sysv_ipc.Semaphore(key) is the same lock, taken once.
+
+    Raises:
+        LimitReached, NameCollision: there can be no memory beside its set, which tells who has it, and how often.
+        WrongKind: as of Lock; or the set has no key.
+        All else that Lock raises.
     """
 
     # Who holds it, and how often, its companion tells.

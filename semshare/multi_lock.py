@@ -61,7 +61,8 @@ class MultiLock(Owned, GuardCore):
             )
         self.key = pool.key
         self.numbers: tuple[int, ...] = tuple(places)
-        memory, offsets = None, ()
+        memory: Any = None
+        offsets: tuple[int, ...] = ()
         if isinstance(pool, LockPool):
             assert pool._segment is not None, "it remembers"
             memory, offsets = pool._segment.mapping, tuple(offset_of(number) for number in places)

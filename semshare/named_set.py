@@ -215,7 +215,8 @@ def _mismatch(found: Found, plan: Plan, what: str) -> Error | None:
     if companion is None and plan.remembers and not found.key:
         return WrongKind(
             errno.EMEDIUMTYPE,
-            f"{what}: set {found.semid} has no key (IPC_PRIVATE), so no segment that could tell who has it; use Lock",
+            f"{what}: set {found.semid} has no key (IPC_PRIVATE), so no segment that could tell what it is; make one "
+            "by name",
         )
     if companion is None and plan.remembers:
         return WrongKind(

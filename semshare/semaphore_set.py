@@ -104,7 +104,7 @@ class SemaphoreSet:
         if not -(1 << 31) <= number < 1 << 32:
             raise BadKey(errno.ERANGE, f"key {number:#x} does not fit into the 32 bits of a key_t")
         count = arguments.between("count", count, 0, INT_MAX)
-        mode = arguments.between("mode", mode, 0, 0o777, "permission bits, as of a file")
+        mode = arguments.mode(mode, 0o777)
         self.key = number
         flags = (lib.IPC_CREAT if create else 0) | (lib.IPC_EXCL if exclusive else 0) | (mode if create else 0)
         self.semid = -1
@@ -155,6 +155,8 @@ class SemaphoreSet:
                 raise BadValue(
                     errno.ERANGE, f"{operation}: a number is 0 to 65535, a delta -32768 to 32767, flags are 16 bits"
                 ) from None
+            except TypeError:
+                raise TypeError(f"{operation}: number, delta and flags are ints") from None
         limit = None
         deadline = 0.0
         if timeout is not None:
@@ -237,7 +239,7 @@ class SemaphoreSet:
         if gid is not None:
             permissions.gid = arguments.between("gid", gid, 0, UINT_MAX)
         if mode is not None:
-            mode = arguments.between("mode", mode, 0, 0o777, "permission bits, as of a file")
+            mode = arguments.mode(mode, 0o777)
             lib.semshare_ipc_set_mode(ffi.addressof(state, "sem_perm"), mode)
         self._control(0, lib.IPC_SET, state, "IPC_SET")
 

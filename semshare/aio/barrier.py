@@ -63,10 +63,12 @@ class Barrier(Form):
             BrokenBarrier: it is broken, or was reset, or the time is over.
             LimitReached: 248 are inside, with those on their way out.
             Removed: the set was removed.
+            RuntimeError: this task is inside already: it is the action that waits.
             ValueError: it is closed.
         """
         limit = limit_of(self._timeout if timeout is None else timeout)
         self._check_open()
+        self._check_outside("wait")
         async with self._lock:
             last, *arrival = self._sync._arrive()
             if last:
@@ -113,8 +115,10 @@ class Barrier(Form):
 
         Raises:
             Removed: the set was removed.
+            RuntimeError: this task is inside: it is the action that calls it.
             ValueError: it is closed.
         """
+        self._check_outside("abort")
         async with self._lock:
             self._sync._break()
 
@@ -123,10 +127,17 @@ class Barrier(Form):
 
         Raises:
             Removed: the set was removed.
+            RuntimeError: this task is inside: it is the action that calls it.
             ValueError: it is closed.
         """
+        self._check_outside("reset")
         async with self._lock:
             self._sync._reset()
+
+    def _check_outside(self, doing: str) -> None:
+        # Its lock may be taken again, and would be.
+        if self._lock.held():
+            raise RuntimeError(f"{self._what}: {doing}: this task is inside already: it is the action that calls it")
 
     @property
     def parties(self) -> int:

@@ -348,6 +348,37 @@ async def test_hundreds_wait_at_a_barrier_in_one_thread(name):
 
 
 @in_loop
+async def test_the_action_of_a_barrier_is_inside_it(name):
+    async def act() -> None:
+        for call in (barrier.wait, barrier.abort, barrier.reset):
+            with pytest.raises(RuntimeError, match="inside already"):
+                await call()
+        acted.append(True)
+
+    acted: list[bool] = []
+    barrier = aio.Barrier(name, 2, act)
+    assert sorted(await asyncio.gather(barrier.wait(), barrier.wait())) == [0, 1]
+    assert acted == [True] and not barrier.broken
+    barrier.unlink()
+
+
+@in_loop
+async def test_waits_are_counted_as_waits_and_not_as_their_slices(names):
+    event, condition = aio.Event(names()), aio.Condition(names())
+    task = asyncio.create_task(event.wait())
+    await asyncio.sleep(0.4)
+    event.set()
+    assert await task and await event.wait()
+    told = event.statistics()
+    assert (told.acquisitions, told.contended) == (2, 1) and told.percentile(1) >= 400_000_000
+    async with condition:
+        pass
+    assert condition.statistics().acquisitions == 1 and condition.deaths == 0
+    event.unlink()
+    condition.unlink()
+
+
+@in_loop
 async def test_a_time_that_is_over_breaks_a_barrier(barrier):
     (task,) = await in_line(barrier, 1, barrier.wait)
     with pytest.raises(BrokenBarrier):

@@ -138,7 +138,7 @@ def test_a_set_without_a_key_can_be_a_lock_and_no_reentrant_one():
         made.set_value(0, 1)
         with Lock(semid=made.semid) as lock:
             assert lock.owner() is None
-        with pytest.raises(WrongKind, match=r"IPC_PRIVATE.*use Lock"):
+        with pytest.raises(WrongKind, match=r"IPC_PRIVATE.*by name"):
             RLock(semid=made.semid)
     finally:
         made.remove()

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
+import re
 import signal
 import threading
 
@@ -18,6 +20,8 @@ from semshare import (
     IPC_NOWAIT,
     IPC_PRIVATE,
     SEM_UNDO,
+    BadKey,
+    BadValue,
     Denied,
     Error,
     NameExists,
@@ -134,6 +138,34 @@ def test_bad_numbers_in_commands(semaphores, call):
     assert caught.value.errno in (errno.EINVAL, errno.ERANGE) and not isinstance(caught.value, Removed)
     with pytest.raises(ValueError):
         semaphores.set_values([1])
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "says"),
+    [
+        (lambda s: s.set_value(0, "x"), TypeError, "value is an int"),
+        (lambda s: s.set_value(0, 1.9), TypeError, "value is an int"),
+        (lambda s: s.set_value(0, 1 << 32), BadValue, "value 4294967296"),
+        (lambda s: s.set_values([1, 2, 70000]), BadValue, "value 70000"),
+        (lambda s: s.value("x"), TypeError, "number is an int"),
+        (lambda s: s.value(1 << 32), BadValue, "number 4294967296"),
+        (lambda s: s.operate([("a", 1)]), TypeError, "are ints"),
+        (lambda s: s.operate([(0, -1)], timeout="x"), TypeError, "timeout is a number of seconds"),
+        (lambda s: s.operate([(0, -1)], timeout=math.nan), ValueError, "timeout nan"),
+        (lambda s: s.set_permissions(mode=0o7777), BadValue, "mode 0o7777"),
+        (lambda s: s.set_permissions(uid="x"), TypeError, "uid is an int"),
+        (lambda s: SemaphoreSet(semid=-1), BadValue, "semid -1"),
+        (lambda s: SemaphoreSet("x"), TypeError, "key is an int"),
+        (lambda s: SemaphoreSet(1 << 32), BadKey, "0x100000000"),
+        (lambda s: SemaphoreSet(5, count="x"), TypeError, "count is an int"),
+        (lambda s: SemaphoreSet(5, mode="rw"), TypeError, "mode is an int"),
+    ],
+)
+def test_arguments_that_cannot_be(semaphores, call, error, says):
+    before = semaphores.values(), semaphores.stat()
+    with pytest.raises(error, match=re.escape(says)):
+        call(semaphores)
+    assert (semaphores.values(), semaphores.stat()) == before
 
 
 def test_timeouts(semaphores):
