@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import signal
 import struct
+import subprocess
+import sys
 import threading
 import time
 
@@ -496,6 +499,38 @@ def test_barrier_broken_by_either_side():
 
 
 # -------------------------------------------------------------------------------------------------------- unlinking
+
+
+def told(*command):
+    """What the command line says, as JSON."""
+    command = [sys.executable, "-m", "semshare.cli", *command, "--json"]
+    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=10 * SLACK).stdout)
+
+
+def test_the_command_line_shows_kernel_threads_that_hold_and_wait():
+    lock = semshare.Lock(NAME)
+    with KernelLock(MUTEX, NAME) as handle:
+        handle.lock(1)
+        handle.begin(lk.LOCK, 2, timeout_ms=FOREVER)
+        waiting = Child(lambda: semshare.Lock(NAME).acquire(timeout=100 * SLACK) or os._exit(1))
+        eventually(lambda: lock.waiters() == 2)
+        found = told("inspect", NAME)["set"]
+        assert (found["state"], found["owner"]["kind"], found["waiters"]) == ("taken", "kernel", [2])
+        (semaphore,) = found["semaphores"]
+        assert [waiter["pid"] for waiter in semaphore["waiters"]] == [waiting.pid]
+        # Of a kernel thread nobody can see for which semaphore it sleeps, only that somebody does.
+        assert semaphore["unknown_waiters"] == 1
+        (listed,) = [each for each in told("ls")["sets"] if each["name"] == NAME]
+        assert listed["owner"]["kind"] == "kernel"
+        (shown,) = [each for each in told("top", "--count", "1")["sets"] if each["name"] == NAME]
+        assert shown["waiting"] == 2 and shown["owner"]["kind"] == "kernel"
+        assert told("doctor", "--deadlocks")["deadlocks"] == []
+        waiting.kill()
+        handle.unlock(1)
+        handle.collect(2)
+        handle.unlock(2)
+    lock.unlink()
+    lock.close()
 
 
 def test_what_was_unlinked_is_gone_for_kernel_code(both):
