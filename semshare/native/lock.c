@@ -254,7 +254,7 @@ static inline int try_now(LockCore *self, bool only)
 	}
 	if (self->flags & LOCK_REENTRANT && reenter(self))
 		return 1;
-	if (!only && self->mutex.state && semshare_load(&self->mutex.state->epoch) & 1 && mutex_spin_ns() >= 0)
+	if (!only && self->mutex.state && mutex_is_in_vain(&self->mutex))
 		return 0;
 	error = mutex_try(&self->mutex, &holding);
 	if (!error)

@@ -109,6 +109,17 @@ int64_t mutex_spin_ns(void)
 	return processors() > 1 ? SPIN_NS : 0;
 }
 
+/*
+ * Would a try be a system call for nothing?  Somebody has it.  Or two sleep for it at least: then it was handed to one of
+ * them, who is about to wake up and to say so.
+ */
+bool mutex_is_in_vain(const struct mutex *mutex)
+{
+	if (!(semshare_load(&mutex->state->epoch) & 1) && !(mutex->fair && semshare_load(&mutex->state->waiters) > 1))
+		return false;
+	return mutex_spin_ns() >= 0;
+}
+
 /* One more waits: this thread. */
 static void begin_wait(const struct mutex *mutex)
 {

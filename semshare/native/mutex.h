@@ -46,6 +46,7 @@ struct mutex_waits {
 void mutex_enter(struct semshare_lock_state *state, bool repaired, const struct semshare_owner *self,
 		 struct mutex_holding *holding);
 void mutex_leave_unrepaired(struct semshare_lock_state *state, const struct mutex_holding *holding);
+bool mutex_is_in_vain(const struct mutex *mutex);
 int mutex_try(const struct mutex *mutex, struct mutex_holding *holding);
 int64_t mutex_slice_ns(int64_t began, const struct mutex_waits *waits);
 int mutex_wait(struct mutex *mutex, int64_t slice, int64_t deadline, const volatile bool *stop,
