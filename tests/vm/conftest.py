@@ -10,14 +10,20 @@ import pytest
 collect_ignore_glob = [] if os.environ.get("SEMSHARE_VM") else ["test_*.py"]
 
 
-#: The files that take longest, so dealt out that two halves take as long as each other.
+#: The files that take longest, in pairs, so dealt out that two halves take as long as each other.
 LONGEST = [
     f"test_{subject}.py"
     for subject in (
-        *("rings_as_on_the_host", "exec"),
-        *("entry_points", "namespaces"),
-        *("demo", "fail_nth"),
-        *("kernel_ring_variants", "bug_shapes"),
+        *("fail_nth", "bug_shapes"),
+        *("namespaces", "entry_points"),
+        *("hostile", "exec"),
+        *("demo", "ioctl_fuzz"),
+        *("permissions", "kernel_ring_variants"),
+        *("differential", "rings_as_on_the_host"),
+        *("kernel_ring", "notify"),
+        *("kernel_locks_python", "examples"),
+        *("memory", "storm"),
+        *("waits", "channel"),
     )
 ]
 

@@ -37,6 +37,7 @@ def loaded(monkeypatch):
         yield
 
 
+@pytest.mark.skipif(SLOW and EFFORT < 0.25, reason="in short runs other kernels are enough")
 @pytest.mark.timeout(2400 if SLOW else 600)
 def test_it_keeps_the_promises_in_the_kernel(loaded):
     suite = "tests/vm/test_kernel_ring_variants.py"
