@@ -515,15 +515,15 @@ def test_the_command_line_shows_kernel_threads_that_hold_and_wait():
         waiting = Child(lambda: semshare.Lock(NAME).acquire(timeout=100 * SLACK) or os._exit(1))
         eventually(lambda: lock.waiters() == 2)
         found = told("inspect", NAME)["set"]
-        assert (found["state"], found["owner"]["kind"], found["waiters"]) == ("taken", "kernel", [2])
+        assert (found["state"], found["owner"]["kind"], found["waiters"]) == ("taken", "kernel thread", [2])
         (semaphore,) = found["semaphores"]
         assert [waiter["pid"] for waiter in semaphore["waiters"]] == [waiting.pid]
         # Of a kernel thread nobody can see for which semaphore it sleeps, only that somebody does.
         assert semaphore["unknown_waiters"] == 1
         (listed,) = [each for each in told("ls")["sets"] if each["name"] == NAME]
-        assert listed["owner"]["kind"] == "kernel"
+        assert listed["owner"]["kind"] == "kernel thread"
         (shown,) = [each for each in told("top", "--count", "1")["sets"] if each["name"] == NAME]
-        assert shown["waiting"] == 2 and shown["owner"]["kind"] == "kernel"
+        assert shown["waiting"] == 2 and shown["owner"]["kind"] == "kernel thread"
         assert told("doctor", "--deadlocks")["deadlocks"] == []
         waiting.kill()
         handle.unlock(1)
