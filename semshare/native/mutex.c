@@ -27,13 +27,16 @@
  * a fair mutex, as people's locks are, nobody looks unless there is a processor for each, owner and waiters: its words
  * count who waits.  (Who is killed while he waits stays counted; now and then one who waits puts that right.)  He leaves
  * the processor to nobody, and does not look for longer than it takes to wake somebody up; and where it was in vain, for
- * half as long the next time, down to not at all.
+ * half as long the next time, down to not at all.  Nor does anybody look for CROWD_NS after there were too many: for an
+ * instant some of those do not ask, as others have their processor, and if two then looked, and never slept, these would
+ * wait for it until its slice is over.
  */
 #define SPIN_NS		(4 * NS_PER_US)
 #define LOOK_NS		(80 * NS_PER_US)
 #define RETRY_NS	(10 * NS_PER_US)
 #define LOOKS		16	/* at the epoch, between two at the clock */
 #define RECOUNT		64	/* waits of a thread, between two that make sure */
+#define CROWD_NS	(50 * NS_PER_MS)
 
 /*
  * Waits end now and then to see whether the holder is dead, whether the lock was closed, and whether there is a signal for
@@ -194,9 +197,14 @@ static int look_fairly(struct mutex *mutex, int64_t deadline, struct mutex_holdi
 {
 	static __thread unsigned int looks;
 	int64_t most = ++looks % RECOUNT ? semshare_load(&mutex->look_ns) : MUTEX_LOOK_NS;
+	int64_t now = clock_now();
 	int error;
 
-	if (!most || is_crowded(mutex))
+	if (is_crowded(mutex)) {
+		semshare_store(&mutex->crowded_at, now);
+		return EAGAIN;
+	}
+	if (!most || now - semshare_load(&mutex->crowded_at) < CROWD_NS)
 		return EAGAIN;
 	error = look(mutex, deadline, most, holding);
 	if (!error)

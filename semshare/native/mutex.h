@@ -23,6 +23,7 @@ struct mutex {
 	bool repaired;			/* who finds its owner dead puts right what it guards: it is never suspect */
 	bool fair;			/* where more wait than there are processors for, each queues up */
 	int64_t look_ns;		/* if it is fair: how long to look before going to sleep, at first MUTEX_LOOK_NS */
+	int64_t crowded_at;		/* when there were last too many, as far as this one saw */
 	struct semshare_lock_state *state;	/* NULL: nothing is remembered beside the semaphore */
 };
 
