@@ -14,6 +14,11 @@ from semshare.named_set import Found, Plan
 from semshare.owner import Owner
 from semshare.segment import Segment
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from semshare.options import Kept
+
 _Self = TypeVar("_Self", bound="Named")
 
 
@@ -134,7 +139,7 @@ class Named(Identified):
         return found
 
     @classmethod
-    def create(cls: type[_Self], name: str | None = None, *, key: int | None = None, **options: Any) -> _Self:
+    def create(cls: type[_Self], name: str | None = None, *, key: int | None = None, **options: Unpack[Kept]) -> _Self:
         """Make a new one.
 
         Args:
@@ -147,7 +152,12 @@ class Named(Identified):
 
     @classmethod
     def attach(
-        cls: type[_Self], name: str | None = None, *, key: int | None = None, semid: int | None = None, **options: Any
+        cls: type[_Self],
+        name: str | None = None,
+        *,
+        key: int | None = None,
+        semid: int | None = None,
+        **options: Unpack[Kept],
     ) -> _Self:
         """Open one that exists.
 

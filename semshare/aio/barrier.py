@@ -6,13 +6,18 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-from typing import Any, Callable, final
+from typing import TYPE_CHECKING, Any, Callable, final
 
 import semshare.barrier
 from semshare.aio.form import Form, limit_of, unbound
 from semshare.aio.line import Line, Turn, close_behind
 from semshare.aio.lock import OwnLock
 from semshare.lock_statistics import LockStatistics
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from semshare.options import Opening
 
 
 @final
@@ -38,7 +43,7 @@ class Barrier(Form):
         parties: int | None = None,
         action: Callable[[], object] | None = None,
         timeout: float | None = None,
-        **options: Any,
+        **options: Unpack[Opening],
     ) -> None:
         sync = unbound(semshare.barrier.Barrier, name, parties, action, timeout, **options)
         self._action = action

@@ -16,12 +16,17 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Collection
-from typing import Any
+from typing import TYPE_CHECKING
 
 import semshare.channel
 from semshare.aio.watch import Side, Watch, deadline_of, wake
 from semshare.channel import ANSWERS, COMMANDS, REPLIES, SLICE, Command, Pending
 from semshare.errors import Error, Full, FullTimeout, HolderDead, RoleTaken, Timeout
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from semshare.options import ChannelMaking
 
 
 class _Asking(Watch):
@@ -313,7 +318,7 @@ class Channel:
         channel._taken_hook = self._answering.changed
 
     @classmethod
-    def create(cls, name: str, depth: int = 256, **options: Any) -> Channel:
+    def create(cls, name: str, depth: int = 256, **options: Unpack[ChannelMaking]) -> Channel:
         """Make a channel, as semshare.Channel.create().
 
         Raises:
@@ -322,13 +327,13 @@ class Channel:
         return cls(semshare.channel.Channel.create(name, depth, **options))
 
     @classmethod
-    def attach(cls, name: str, **options: Any) -> Channel:
+    def attach(cls, name: str, *, backend: str | None = None) -> Channel:
         """Attach a channel, as semshare.Channel.attach().
 
         Raises:
             as semshare.Channel.
         """
-        return cls(semshare.channel.Channel.attach(name, **options))
+        return cls(semshare.channel.Channel.attach(name, backend=backend))
 
     async def __aenter__(self) -> Channel:
         return self

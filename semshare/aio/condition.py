@@ -8,7 +8,7 @@ import functools
 import os
 import time
 from collections.abc import Coroutine
-from typing import Any, Callable, TypeVar, final
+from typing import TYPE_CHECKING, Any, Callable, TypeVar, final
 
 import semshare.condition
 from semshare.aio.form import Form, limit_of, unbound
@@ -16,6 +16,11 @@ from semshare.aio.line import Line, Turn, close_behind
 from semshare.aio.lock import BaseLock, OwnLock
 from semshare.errors import OwnerDied
 from semshare.lock_statistics import LockStatistics
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from semshare.options import OwnedOpening
 
 _T = TypeVar("_T")
 
@@ -44,7 +49,7 @@ class Condition(Form):
         and as semshare.Condition.
     """
 
-    def __init__(self, name: str | None = None, lock: BaseLock | None = None, **options: Any) -> None:
+    def __init__(self, name: str | None = None, lock: BaseLock | None = None, **options: Unpack[OwnedOpening]) -> None:
         if lock is None:
             sync = unbound(semshare.condition.Condition, name, **options)
             self._lock: BaseLock = OwnLock("condition", sync.lock)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from semshare import arguments
 from semshare.aio.line import Line
@@ -14,6 +14,11 @@ from semshare.lock import REENTRANT, UNBOUND
 from semshare.lock_statistics import LockStatistics
 from semshare.named import Identified, attach
 from semshare.owner import Owner
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from semshare.options import Kept, OwnedOpening
 
 _Self = TypeVar("_Self", bound="Form")
 
@@ -73,7 +78,7 @@ class Form(Identified):
     _sync_class: ClassVar[Any]
     """Of what `_sync` is one, where it is made here."""
 
-    def __init__(self, name: str | None = None, **options: Any) -> None:
+    def __init__(self, name: str | None = None, **options: Unpack[OwnedOpening]) -> None:
         self._stand_for(unbound(self._sync_class, name, **options))
 
     def _stand_for(self, sync: Any) -> None:
@@ -83,14 +88,22 @@ class Form(Identified):
         self.semid: int = sync.semid
 
     @classmethod
-    def create(cls: type[_Self], name: str | None = None, **options: Any) -> _Self:
+    def create(cls: type[_Self], name: str | None = None, *, key: int | None = None, **options: Unpack[Kept]) -> _Self:
         """Make a new one, as create() of the synchronous form."""
-        return cls(name, create=True, exclusive=True, **options)
+        # Which of them it takes, each class tells.
+        return cls(name, key=key, create=True, exclusive=True, **options)  # type: ignore[misc]
 
     @classmethod
-    def attach(cls: type[_Self], name: str | None = None, **options: Any) -> _Self:
+    def attach(
+        cls: type[_Self],
+        name: str | None = None,
+        *,
+        key: int | None = None,
+        semid: int | None = None,
+        **options: Unpack[Kept],
+    ) -> _Self:
         """Open one that exists, as attach() of the synchronous form."""
-        return cls(name, create=False, **options)
+        return cls(name, key=key, semid=semid, create=False, **options)  # type: ignore[misc]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return attach, (type(self), {**self._called(), **self._options()})

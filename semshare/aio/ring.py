@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Callable, TypeVar
+from typing import TYPE_CHECKING, Callable, TypeVar
 
 import semshare.ring
 from semshare.aio.watch import Side, deadline_of
@@ -13,7 +13,9 @@ from semshare.errors import Empty, Full
 from semshare.ring import Record
 
 if TYPE_CHECKING:
-    from typing_extensions import Buffer
+    from typing_extensions import Buffer, Unpack
+
+    from semshare.options import RingAttaching, RingMaking
 
 _Taken = TypeVar("_Taken")
 
@@ -40,7 +42,7 @@ class Ring:
         self._waits = ring.state().policy == "wait"
 
     @classmethod
-    def create(cls, name: str, size: int = 1 << 20, **options: Any) -> Ring:
+    def create(cls, name: str, size: int = 1 << 20, **options: Unpack[RingMaking]) -> Ring:
         """Make a ring, as semshare.Ring.create().
 
         Raises:
@@ -49,7 +51,7 @@ class Ring:
         return cls(semshare.ring.Ring.create(name, size, **options))
 
     @classmethod
-    def attach(cls, name: str, **options: Any) -> Ring:
+    def attach(cls, name: str, **options: Unpack[RingAttaching]) -> Ring:
         """Attach a ring, as semshare.Ring.attach().
 
         Raises:

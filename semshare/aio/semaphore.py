@@ -3,11 +3,16 @@
 
 from __future__ import annotations
 
-from typing import Any, final
+from typing import TYPE_CHECKING, final
 
 import semshare.semaphore
 from semshare.aio.form import unbound
 from semshare.aio.held import Taken
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from semshare.options import CountedOpening
 
 
 class BaseSemaphore(Taken):
@@ -54,7 +59,7 @@ class Semaphore(BaseSemaphore):
         as semshare.Semaphore.
     """
 
-    def __init__(self, name: str | None = None, value: int = 1, **options: Any) -> None:
+    def __init__(self, name: str | None = None, value: int = 1, **options: Unpack[CountedOpening]) -> None:
         self._stand_for(unbound(semshare.semaphore.Semaphore, name, value, **options))
 
 
@@ -69,7 +74,7 @@ class BoundedSemaphore(BaseSemaphore):
         as semshare.BoundedSemaphore.
     """
 
-    def __init__(self, name: str | None = None, value: int | None = None, **options: Any) -> None:
+    def __init__(self, name: str | None = None, value: int | None = None, **options: Unpack[CountedOpening]) -> None:
         self._stand_for(unbound(semshare.semaphore.BoundedSemaphore, name, value, **options))
 
     @property
