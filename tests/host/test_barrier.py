@@ -341,6 +341,21 @@ def test_who_opens_is_killed_before_it_has_woken_them(barrier, failed):
     assert values(barrier) == EMPTY
 
 
+def test_who_breaks_it_is_killed_before_it_has_told_them(barrier):
+    """The word says that it is broken, the generation goes on: who waits for that finds it, and no one else has to."""
+    parties = [Party(barrier, None), Party(barrier, None)]
+    asleep(barrier, 2)
+    companion = ffi.from_buffer("char[]", barrier._segment.mapping)
+    words = ffi.cast("struct semshare_places *", companion + ffi.sizeof("struct semshare_lock_segment"))
+    words.broken = 1
+    for party in parties:
+        assert isinstance(party.end(), BrokenBarrier)
+    assert barrier.broken and barrier.n_waiting == 0 and values(barrier) == EMPTY
+    barrier.reset()
+    parties = [Party(barrier), Party(barrier)]
+    assert sorted([barrier.wait(LONG), *(party.end() for party in parties)]) == [0, 1, 2]
+
+
 def test_parties_are_killed_at_any_moment(name, shared):
     """Those that are left, and those that come in their stead, go on; nobody passes a generation that was not full."""
     parties, turns = 3, scaled(60)

@@ -195,7 +195,12 @@ static inline int semshare_barrier_let_pass(struct semshare_places_port *port)
  */
 static inline int semshare_barrier_break(struct semshare_places_port *port)
 {
-	semshare_store(&port->places->broken, 1);
+	/*
+	 * Pairs with semshare_barrier_outcome(): killed from here on it has broken this
+	 * generation, though it has not ended it.  The generation that was ended before
+	 * is seen by who sees this.
+	 */
+	semshare_store_release(&port->places->broken, 1);
 	semshare_before_kill();
 	return semshare_barrier_end(port, 1);
 }
@@ -230,14 +235,17 @@ static inline int semshare_barrier_outcome(struct semshare_places *places,
 					   const struct semshare_barrier_arrival *arrival)
 {
 	__u32 state = semshare_load_acquire(&places->waiters[arrival->place].state);
+	__u32 broken;
 	__u64 bits;
 
 	if (state == SEMSHARE_WAITER_WOKEN)
 		return 0;
 	if (state == SEMSHARE_WAITER_FAILED)
 		return -EPIPE;
+	/* Before the generation: that a later one broke is seen only by who sees that. */
+	broken = semshare_load_acquire(&places->broken);
 	if (semshare_load_acquire(&places->generation) == arrival->generation)
-		return -EAGAIN;
+		return broken ? -EPIPE : -EAGAIN;
 	/* Who ended it is about to tell, or was killed before that. */
 	bits = semshare_load(&places->failed);
 	return bits >> (arrival->generation & 63) & 1 ? -EPIPE : 0;
@@ -248,7 +256,7 @@ static inline int semshare_barrier_outcome(struct semshare_places *places,
  * @port: the barrier's places
  * @arrival: who and where it is
  *
- * Breaks the barrier, unless it has opened just now.
+ * Breaks the barrier, unless it has opened just now, or is broken.
  *
  * Context: the caller owns the lock.
  * Return: as semshare_barrier_outcome(), but never -EAGAIN; or a negative errno of @wake.
