@@ -96,11 +96,8 @@ class MultiLock(Owned, GuardCore):
 
     def owner(self) -> Owner | None:
         """Who holds one of them now, as far as their words tell; None if nobody does."""
-        for index in range(len(self.numbers)):
-            words = self._words(index)
-            if words is not None and words[0] & 1:
-                return Owner(*words[1:5])
-        return None
+        found = (self._owner_by(self._words(index), number) for index, number in enumerate(self.numbers))
+        return next((owner for owner in found if owner is not None), None)
 
     @property
     def deaths(self) -> int:

@@ -47,6 +47,10 @@ class Side(Owned, GuardCore):
     def _renew(self) -> str:
         return "open it anew to make a new one"
 
+    @property
+    def _semaphore(self) -> tuple[int, bool]:
+        return WRITER, False
+
     def _owner_words(self) -> tuple[int, ...] | None:
         return self._words(0)
 

@@ -46,6 +46,12 @@ int parse_wait(const char *function, PyObject *const *args, Py_ssize_t nargs, Py
 	if (values[0]) {
 		int truth = PyObject_IsTrue(values[0]);
 
+		/* Other locks' acquire() begins with it. */
+		if (PyFloat_Check(values[0])) {
+			PyErr_Format(PyExc_TypeError, "%s(): blocking is True or False, not %R: is that the timeout? %s(timeout=%R)",
+				     function, values[0], function, values[0]);
+			return -1;
+		}
 		if (truth < 0)
 			return -1;
 		*blocking = truth;

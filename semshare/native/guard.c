@@ -222,8 +222,14 @@ static bool see_to_death(GuardCore *self, enum semshare_lock_found found, const 
 		return true;
 	}
 	if (hold) {
+		/* The callback may have taken it again, and not given that back. */
+		const uint32_t again = hold->count - 1;
+		uint32_t i;
+
 		PyErr_Fetch(&type, &value, &traceback);
 		hold_end(hold);
+		for (i = 0; i < again; i++)
+			(void)operate(self, &self->leave);
 		leave_as_found(self);
 		PyErr_Restore(type, value, traceback);
 	}

@@ -74,6 +74,9 @@ static bool see_to_death(LockCore *self, bool kept)
 	if (!kept && held_by_me(self)) {
 		PyErr_Fetch(&type, &value, &traceback);
 		hold_end(&self->holds.first);
+		/* The callback may have taken it again, and not given that back. */
+		if (self->flags & LOCK_REENTRANT)
+			semshare_store(&self->mutex.state->depth, 0);
 		give_as_found(self, &self->holding);
 		PyErr_Restore(type, value, traceback);
 	}
@@ -393,14 +396,50 @@ SECTION_NOARGS(LockCore, mark_consistent)
 
 /* ------------------------------------------------------- of a condition's wait */
 
-/* Under the mutex of holds.c: what this thread has by way of that object is set aside. */
+/* What this thread has set aside of that object, or a place for it; NULL: there is none. */
+static struct hold *aside_of(LockCore *self)
+{
+	struct hold *hold, *free = NULL;
+
+	for (hold = &self->aside; hold; hold = hold->next) {
+		if (hold_is(hold, owner_self()->tid))
+			return hold;
+		if (!hold_is_any(hold))
+			free = hold;
+	}
+	return free;
+}
+
+struct set_aside {
+	LockCore *by;
+	bool failed;		/* no memory */
+};
+
+/*
+ * Under the mutex of holds.c: what this thread has by way of that object is set aside.  Each thread that waits has a place
+ * of its own: when it gave the lock, another that has it by way of the same object may wait as well.
+ */
 static void set_aside(struct holds *holds, void *context)
 {
-	LockCore *other = (LockCore *)holds->object, *self = context;
+	struct set_aside *all = context;
+	LockCore *other = (LockCore *)holds->object, *self = all->by;
+	struct hold *aside;
 
 	if (holds->abandon != self->holds.abandon || !hold_is(&holds->first, owner_self()->tid))
 		return;
-	other->aside = holds->first;
+	aside = aside_of(other);
+	if (!aside) {
+		aside = calloc(1, sizeof(*aside));
+		if (!aside) {
+			all->failed = true;
+			return;
+		}
+		aside->next = other->aside.next;
+		other->aside.next = aside;
+	}
+	aside->count = holds->first.count;
+	aside->generation = holds->first.generation;
+	aside->thread = holds->first.thread;
 	hold_end(&holds->first);
 }
 
@@ -414,23 +453,28 @@ static void put_back(struct holds *holds, void *context)
 {
 	struct put_back *all = context;
 	LockCore *other = (LockCore *)holds->object, *self = all->by;
+	struct hold *aside;
 
-	if (holds->abandon != self->holds.abandon || !hold_is(&other->aside, owner_self()->tid))
+	if (holds->abandon != self->holds.abandon)
+		return;
+	aside = aside_of(other);
+	if (!aside || !hold_is_any(aside))
 		return;
 	/* Not if the lock was not to be had again. */
 	if (held_by_me(self)) {
 		other->holding = self->holding;
 		hold_begin(&holds->first, owner_self()->tid);
-		holds->first.count = other->aside.count;
-		all->count += other->aside.count;
+		holds->first.count = aside->count;
+		all->count += aside->count;
 	}
-	other->aside.thread = 0;
+	aside->thread = 0;
 }
 
 /* _release_save(): give it back however often this thread has it; returns what _acquire_restore() wants. */
 static PyObject *release_save(LockCore *self, PyObject *Py_UNUSED(ignored))
 {
 	struct semshare_lock_state *state = self->mutex.state;
+	struct set_aside others = { .by = self };
 	struct put_back all = { .by = self };
 	unsigned int count, depth = 0;
 
@@ -440,7 +484,11 @@ static PyObject *release_save(LockCore *self, PyObject *Py_UNUSED(ignored))
 	if (self->flags & LOCK_REENTRANT) {
 		depth = semshare_load(&state->depth);
 		if (depth >= count)
-			holds_each_here(&self->holds, set_aside, self);
+			holds_each_here(&self->holds, set_aside, &others);
+		if (others.failed) {
+			holds_each_here(&self->holds, put_back, &all);
+			return PyErr_NoMemory();
+		}
 		semshare_store(&state->depth, 0);
 	}
 	self->holds.first.count = 1;
@@ -643,10 +691,16 @@ SECTION_NOARGS(LockCore, close_it)
 
 static void dealloc(LockCore *self)
 {
+	struct hold *aside;
+
 	PyObject_GC_UnTrack(self);
 	if (self->open)
 		holds_abandon(&self->holds);
 	release_memory(self);
+	while ((aside = self->aside.next)) {
+		self->aside.next = aside->next;
+		free(aside);
+	}
 	free(self->waits.wait_ns);
 	Py_CLEAR(self->owner_died);
 	/* The class, if it is one derived in Python, is let go of by its own dealloc, which calls this one. */

@@ -31,7 +31,7 @@ typedef struct {
 	struct mutex_holding holding;	/* the owner's */
 	struct holds holds;
 	struct holds_place place;
-	struct hold aside;		/* LOCK_REENTRANT: while its thread waits for a condition */
+	struct hold aside;		/* LOCK_REENTRANT: of threads that wait for a condition */
 	PyObject *owner_died;		/* what the last acquisition found, NULL if all was well */
 	struct semshare_ring_control *ring;	/* set if this is the mutex of a ring */
 	uint64_t ring_size;		/* bytes at it */

@@ -312,6 +312,38 @@ def test_what_was_taken_by_an_object_that_is_closed_while_its_thread_waits_is_fo
         each.unlink()
 
 
+def test_threads_wait_that_have_it_by_way_of_the_same_other_object(names):
+    """Each has it again by way of that, as often as before: one gives the lock, the next has it and waits."""
+    lock, other = (RLock(name) for name in [names()] * 2)
+    condition = Condition(names(), lock)
+    ended = []
+
+    def wait(times):
+        for _ in range(times):
+            other.acquire()
+        with condition:
+            condition.wait(LONG)
+            assert other.held()
+        assert other.held() and lock.locked()
+        for left in reversed(range(times)):
+            other.release()
+            assert other.held() == bool(left)
+        ended.append(times)
+
+    for _ in range(3):
+        threads = [threading.Thread(target=wait, args=(1 + number,)) for number in range(4)]
+        for count, thread in enumerate(threads):
+            thread.start()
+            wait_until(lambda count=count: condition.waiters() == count + 1, "it to wait")
+        with condition:
+            condition.notify_all()
+        for thread in threads:
+            thread.join(LONG)
+    assert sorted(ended) == sorted([1, 2, 3, 4] * 3) and not lock.locked()
+    for each in (condition, lock):
+        each.unlink()
+
+
 @pytest.mark.parametrize("kind", [Lock, RLock])
 def test_conditions_share_a_lock(names, kind):
     lock = kind(names())

@@ -373,6 +373,17 @@ def test_what_is_done_when_an_owner_died(cls, name):
 
 
 @each_lock
+def test_a_timeout_in_the_place_of_blocking_is_refused(kind, name):
+    """acquire(0.3) is what other locks take for a timeout: it would wait for ever."""
+    lock = kind(name)
+    try:
+        with pytest.raises(TypeError, match=r"timeout=0\.3"):
+            lock.acquire(0.3)
+    finally:
+        kind.remove(name)
+
+
+@each_lock
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [

@@ -10,8 +10,10 @@ import signal
 import threading
 
 import pytest
+import sysv_ipc
 from lock_factories import LOCKS, Can
 from processes import LIMIT, Child, Gate, wait_until
+from semshare._abi import ffi, lib
 
 from semshare import Lock, LockPool, OwnerDied, RLock, RWLock
 
@@ -457,3 +459,97 @@ def test_a_lock_without_words_remembers_nothing(name):
         assert not lock.locked()
     finally:
         private.remove()
+
+
+@pytest.mark.parametrize("marked", [False, True])
+def test_a_function_that_takes_it_again_and_raises_leaves_nothing_taken(rlock, name, marked):
+    def take_again(found, died):
+        if marked:
+            found.mark_consistent()
+        found.acquire()
+        raise ZeroDivisionError
+
+    kill_inside(RLock, name)
+    for found in ("died", "suspect"):
+        choosy = RLock(name, on_owner_died=take_again)
+        if found == "suspect" and marked:
+            break
+        with pytest.raises(ZeroDivisionError):
+            choosy.acquire()
+        assert not choosy.held() and not rlock.locked(), found
+        rlock.acquire()
+        rlock.release()
+        assert not rlock.locked(), found
+
+
+def test_a_reader_that_takes_it_again_and_raises_leaves_nothing_taken(rwlock, name):
+    def take_again(found, died):
+        found.acquire()
+        raise ZeroDivisionError
+
+    kill_inside(lambda: RWLock(name).write())
+    with pytest.raises(ZeroDivisionError):
+        RWLock(name, on_owner_died=take_again).read().acquire()
+    assert rwlock.readers() == 0
+    assert rwlock.write().acquire(timeout=LIMIT)
+    rwlock.write().release()
+
+
+# ------------------------------------------------------------------------------------------------------ who it was
+
+
+def test_nobody_owns_what_the_dead_have_given_back(kind, lock, name):
+    kill_inside(kind, name)
+    assert not lock.locked() and lock.owner() is None
+    with lock:
+        assert lock.owner().pid == os.getpid()
+
+
+def test_who_writes_no_words_is_not_taken_for_the_one_before(name):
+    pid = kill_inside(Lock, name)
+    lock = Lock(name)
+    plain = sysv_ipc.Semaphore(lock.key)
+    plain.acquire()
+    assert lock.locked() and lock.owner() is None and str(pid) not in repr(lock)
+    plain.release()
+    lock.unlink()
+
+
+def test_a_thread_of_another_process_that_ended_is_named_as_that(name):
+    """Its process still runs: to say of that that it died would be wrong."""
+    gate, lock = Gate(), Lock(name)
+
+    def end_thread():
+        mine = Lock(name)
+        run(mine.acquire)
+        gate.open()
+        signal.pause()
+
+    child = Child(end_thread)
+    gate.pass_through()
+    with lock:
+        assert lock.owner_died.pid == child.pid
+        assert f"thread {lock.owner_died.tid} of process {child.pid} died inside" in str(lock.owner_died)
+    child.kill()
+    gate.close()
+    lock.unlink()
+
+
+def test_an_earlier_process_of_the_same_pid_is_another(name):
+    lock = Lock(name)
+    words = ffi.cast("struct semshare_lock_segment *", ffi.from_buffer(lock._segment.mapping)).state
+    words.owner_kind, words.owner_pid, words.owner_tid = lib.SEMSHARE_OWNER_USER, os.getpid(), 1
+    words.owner_start = 2
+    words.epoch += 1
+    with lock:
+        assert "this process" not in str(lock.owner_died)
+    lock.unlink()
+
+
+async def repair(lock, died):
+    lock.mark_consistent()
+
+
+def test_a_function_that_nobody_would_await_is_refused(name):
+    with pytest.raises(TypeError, match="on_owner_died is a coroutine function"):
+        Lock(name, on_owner_died=repair)
