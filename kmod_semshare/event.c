@@ -7,6 +7,7 @@
 #include <linux/export.h>
 #include <linux/instruction_pointer.h>
 #include <linux/slab.h>
+#include <semshare/core/event.h>
 
 #include "set.h"
 
@@ -16,9 +17,11 @@
 /**
  * struct semshare_event - an event
  * @set: its set, with a reference
+ * @state: the words that count, NULL without a companion
  */
 struct semshare_event {
 	struct semshare_set *set;
+	struct semshare_lock_state *state;
 };
 
 static const struct sembuf happened[] = {
@@ -40,7 +43,8 @@ static const struct sembuf clear[] = {
  * semshare_event_set - it has happened
  * @event: the event
  *
- * Whoever waits for it goes on, also if it is cleared again at once.
+ * Whoever waits for it goes on, also if it is cleared again at once; where the event has
+ * no companion, whoever sleeps just then.
  *
  * Context: process context; waits for nobody.
  * Return: 0; -EPROTO: somebody set its semaphore to what it cannot be; -EIDRM: the set
@@ -55,6 +59,8 @@ int semshare_event_set(struct semshare_event *event)
 		return -EOPNOTSUPP;
 	for (tries = 0; tries < TRIES; tries++) {
 		err = semshare_set_do(event->set, happen, ARRAY_SIZE(happen));
+		if (!err && event->state)
+			semshare_event_count(event->state);
 		if (err == -EAGAIN)
 			err = semshare_set_do(event->set, happened, ARRAY_SIZE(happened));
 		if (err != -EAGAIN)
@@ -83,6 +89,11 @@ int semshare_event_clear(struct semshare_event *event)
 }
 EXPORT_SYMBOL_GPL(semshare_event_clear);
 
+static u32 event_turn(const struct semshare_event *event)
+{
+	return event->state ? semshare_event_turn(event->state) : 0;
+}
+
 /**
  * semshare_event_wait - wait until it has happened
  * @event: the event
@@ -95,10 +106,26 @@ EXPORT_SYMBOL_GPL(semshare_event_clear);
  */
 int semshare_event_wait(struct semshare_event *event, long timeout)
 {
+	struct sembuf wait = { .sem_op = 0 };
+	s64 slice_ns = 0;
+	ktime_t deadline;
+	u32 turn;
+	int err;
+
 	if (!semshare_may_sleep(_RET_IP_))
 		return -EOPNOTSUPP;
-	return semshare_set_take(event->set, happened, ARRAY_SIZE(happened),
-				 semshare_deadline(timeout));
+	deadline = semshare_deadline(timeout);
+	turn = event_turn(event);
+	err = semshare_set_do(event->set, happened, ARRAY_SIZE(happened));
+	if (err != -EAGAIN || deadline == SEMSHARE_DEADLINE_NOW)
+		return err;
+	do {
+		err = semshare_set_sleep(event->set, &wait, 1, deadline, &slice_ns);
+		/* Between two slices it may have happened, and been over again. */
+		if ((err == -EAGAIN || err == -ETIMEDOUT) && event_turn(event) != turn)
+			err = 0;
+	} while (err == -EAGAIN);
+	return err;
 }
 EXPORT_SYMBOL_GPL(semshare_event_wait);
 
@@ -125,6 +152,7 @@ struct semshare_event *semshare_event_of(struct semshare_set *set)
 	if (!event)
 		return ERR_PTR(-ENOMEM);
 	event->set = semshare_set_get(set);
+	event->state = semshare_set_state(set, 0);
 	return event;
 }
 EXPORT_SYMBOL_GPL(semshare_event_of);

@@ -21,13 +21,15 @@ INCLUDE = TOP / "kmod_semshare" / "include"
 UAPI = sorted((INCLUDE / "uapi" / "semshare").glob("*.h"), key=lambda path: (path.name != "abi.h", path.name))
 # What `semshare exec` shares with the library that it loads into programs.
 PRELOAD = TOP / "semshare" / "preload" / "counters.h"
-CORE_NAMES = ("key.h", "histogram.h", "ring.h", "variants.h", "parameters.h", "channel.h")
+CORE_NAMES = ("key.h", "histogram.h", "ring.h", "variants.h", "parameters.h", "channel.h", "event.h")
 CORE = [INCLUDE / "semshare" / "core" / name for name in CORE_NAMES]
 
 # Functions of the core headers that Python calls; those that work on a ring's memory are called by semshare._native.
 FUNCTIONS = (
     "semshare_name_length",
     "semshare_key",
+    "semshare_event_turn",
+    "semshare_event_count",
     "semshare_histogram_bucket",
     "semshare_histogram_value",
     "semshare_ring_footprint",

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import errno
 import math
-from typing import final
+from typing import Any, final
 
-from semshare import arguments
+from semshare import arguments, segment
 from semshare._abi import ffi, lib
 from semshare._native import GuardCore
 from semshare.named import Identified, Named
-from semshare.named_set import Plan
+from semshare.named_set import Found, Plan
 from semshare.semaphore import COUNTED
 
 _PLAN = Plan(lib.SEMSHARE_SET_EVENT)
@@ -20,11 +20,12 @@ _PLAN = Plan(lib.SEMSHARE_SET_EVENT)
 class _Wait(Identified, GuardCore):
     """The wait for 0: of an event nothing is taken, so that is all."""
 
-    def __init__(self, semid: int, name: str | None, key: int) -> None:
+    def __init__(self, found: Found, name: str | None) -> None:
         self.name = name
-        self.key = key
+        self.key = found.key
+        memory = found.segment.mapping if found.segment is not None else None
         # Never left, so what leaving it does is of no consequence.
-        self._open(semid, None, (), COUNTED, 0, ((0, 0, False),), ((0, 0, False),))
+        self._open(found.semid, memory, (segment.STATE_OFFSET,), COUNTED, 0, ((0, 0, False),), ((0, 0, False),))
 
     @property
     def _noun(self) -> str:
@@ -42,8 +43,9 @@ class Event(Named):
 
         semshare.Event("ready").wait()
 
-    Its semaphore is 0 once it has happened. Who waits for it when it is set goes on, even if it is cleared at once. It
-    stays as it is when whoever set it ends.
+    Its semaphore is 0 once it has happened. Who waits for it when it is set goes on, even if it is cleared at once: of
+    who is awake then, for a signal's handler, say, that is so if there is a segment beside the set (else a warning is
+    logged), and unless it was set by a plain program. It stays as it is when whoever set it ends.
 
     Args:
         name: its name; the set's key is a hash of it.
@@ -74,7 +76,11 @@ class Event(Named):
         mode: int = 0o600,
     ) -> None:
         found = self._find(_PLAN, name, key, semid, create, exclusive, mode)
-        self._wait = _Wait(found.semid, self.name, self.key)
+        self._wait = _Wait(found, self.name)
+        self._words: Any = None
+        if found.segment is not None:
+            memory = ffi.from_buffer("char[]", found.segment.mapping)
+            self._words = ffi.cast("struct semshare_lock_state *", memory + segment.STATE_OFFSET)
 
     @property
     def semid(self) -> int:
@@ -98,6 +104,12 @@ class Event(Named):
 
     def _close(self) -> None:
         self._wait._close()
+        self._words = None
+
+    def _turn(self) -> int:
+        """How often it has happened, where that is counted: a number that is another when it has happened again."""
+        words = self._words
+        return int(lib.semshare_event_turn(words)) if words is not None else 0
 
     def is_set(self) -> bool:
         """Whether it has happened."""
@@ -109,7 +121,9 @@ class Event(Named):
         Raises:
             Removed: the set was removed.
         """
-        self._operate("set", (0, -1, lib.IPC_NOWAIT))
+        words = self._words
+        if self._operate("set", (0, -1, lib.IPC_NOWAIT)) and words is not None:
+            lib.semshare_event_count(words)
 
     def clear(self) -> None:
         """It has not happened yet, from now on. Without effect if it had not.
@@ -136,13 +150,14 @@ class Event(Named):
         """How many threads wait now, of all processes and of the kernel."""
         return self._look(lib.GETZCNT)
 
-    def _operate(self, doing: str, *operations: tuple[int, int, int]) -> None:
-        """All or none: then it is as it is to be already."""
+    def _operate(self, doing: str, *operations: tuple[int, int, int]) -> bool:
+        """All or none. False: none, it is as it is to be already."""
         if self.closed:
             raise ValueError(f"{self._what}: it is closed; open it anew")
         array = ffi.new("struct sembuf[]", list(operations))
         while lib.semop(self.semid, array, len(operations)) < 0:
             if ffi.errno == errno.EAGAIN:
-                return
+                return False
             if ffi.errno != errno.EINTR:
                 self._fail(ffi.errno, doing)
+        return True

@@ -31,7 +31,7 @@ class Event(Form):
     def _stand_for(self, sync: Any) -> None:
         super()._stand_for(sync)
         self._tally = Tally()
-        self._line = Crowd(self._what, sync._wait._wait_slice)
+        self._line = Crowd(self._what, sync._wait._wait_slice, sync._turn)
 
     def is_set(self) -> bool:
         """Whether it has happened."""
@@ -71,11 +71,12 @@ class Event(Form):
         """
         limit = limit_of(timeout)
         self._check_open()
+        turn = self._sync._turn()
         if self._sync.is_set():
             self._tally.count()
             return True
         began = time.monotonic_ns()
-        if limit == 0 or not await self._line.get(limit):
+        if limit == 0 or not await self._line.get(turn, limit):
             return False
         self._tally.count(time.monotonic_ns() - began)
         return True

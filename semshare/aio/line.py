@@ -313,30 +313,51 @@ class Queue(Line):
             self._when_resting()
 
 
+class _CrowdTurn(Turn):
+    __slots__ = ("number",)
+
+    number: int
+    """How often it had come when the task began to wait."""
+
+
 class Crowd(Line):
     """A line of tasks that all wait for the same, which then is for all of them.
 
     Args:
         what: for messages.
         take: waits for it, so many seconds at most. It is called in the line's thread.
+        count: how often it has come: a number that is another when it has come again, and may be gone.
     """
 
-    def __init__(self, what: str, take: Callable[[float], bool]) -> None:
+    def __init__(self, what: str, take: Callable[[float], bool], count: Callable[[], int]) -> None:
         super().__init__(what)
         self._take = take
+        self._count = count
         # How often it has come, and had when the thread began to wait.
         self._times = self._times_before = 0
 
-    async def get(self, timeout: float | None = None) -> bool:
-        """Wait for it. False: the time is over.
+    async def get(self, number: int, timeout: float | None = None) -> bool:
+        """Wait for it, which had come so often before. False: the time is over.
 
         Raises:
             As wait().
         """
-        return await self.wait(Turn(self._wait), timeout)
+        turn = _CrowdTurn(self._wait)
+        turn.number = number
+        if await self.wait(turn, timeout):
+            return True
+        return not self.closed and self._count() != number
 
     def _wait(self, seconds: float) -> bool:
         self._times_before = self._times
+        # While nobody slept here it may have come, and gone.
+        now = self._count()
+        with self._changed:
+            for turn in list(self._turns):
+                if isinstance(turn, _CrowdTurn) and turn.number != now:
+                    self._give(turn)
+            if not self._turns:
+                return False
         return self._take(seconds)
 
     def all(self) -> None:

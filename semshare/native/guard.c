@@ -3,6 +3,8 @@
 
 #include <sys/ipc.h>
 
+#include <semshare/core/event.h>
+
 #include "clock.h"
 
 static PyObject *misuse(GuardCore *self, PyObject *exception, const char *message)
@@ -342,11 +344,17 @@ static void withdraw(GuardCore *self)
 	self->standing = false;
 }
 
+/* How often what is waited for has happened, where that is counted. */
+static __u32 turn_of(const GuardCore *self)
+{
+	return self->kind == GUARD_COUNTED && self->members_count ? semshare_event_turn(self->members[0].state) : 0;
+}
+
 /*
  * Returns 1 if taken, 0 if the time is over, -1 on an exception.  With @standing that it waits stays announced when the
- * time is over, and is from before.
+ * time is over, and is from before.  @turn: turn_of() when it began.
  */
-static int wait(GuardCore *self, int64_t deadline, bool standing)
+static int wait(GuardCore *self, int64_t deadline, bool standing, __u32 turn)
 {
 	unsigned int generation = owner_generation;
 	bool announced = standing && is_standing(self);
@@ -382,6 +390,9 @@ static int wait(GuardCore *self, int64_t deadline, bool standing)
 		/* The child of a fork, in a handler, has announced nothing. */
 		if (generation != owner_generation)
 			announced = false;
+		/* While it was awake it may have happened, and been over again. */
+		if ((error == EINTR || error == EAGAIN || error == ETIMEDOUT) && turn_of(self) != turn)
+			error = 0;
 	} while (error == EINTR || error == EAGAIN);
 	inside_leave(&self->waiting);
 	if (standing) {
@@ -440,14 +451,16 @@ static PyObject *acquire(GuardCore *self, PyObject *const *args, Py_ssize_t narg
 	int64_t deadline;
 	bool blocking;
 	double timeout;
+	__u32 turn;
 	int result;
 
 	if (parse_wait("acquire", args, nargs, kwnames, 0, &blocking, &timeout, NULL) ||
 	    deadline_from(blocking, timeout, &deadline))
 		return NULL;
+	turn = turn_of(self);
 	result = try_now(self);
 	if (!result && blocking && timeout != 0)
-		result = wait(self, deadline, false);
+		result = wait(self, deadline, false, turn);
 	return result < 0 ? NULL : PyBool_FromLong(result);
 }
 SECTION_FASTCALL_KEYWORDS(GuardCore, acquire)
@@ -468,15 +481,17 @@ static PyObject *wait_slice(GuardCore *self, PyObject *seconds)
 {
 	double timeout = PyFloat_AsDouble(seconds);
 	int64_t deadline;
+	__u32 turn;
 	int result;
 
 	if ((timeout == -1.0 && PyErr_Occurred()) || deadline_from(true, timeout, &deadline))
 		return NULL;
 	if (self->kind != GUARD_COUNTED && !(self->flags & LOCK_UNBOUND))
 		return misuse(self, PyExc_RuntimeError, "_wait_slice: it belongs to threads");
+	turn = turn_of(self);
 	result = is_standing(self) ? 0 : try_now(self);
 	if (!result)
-		result = wait(self, deadline, true);
+		result = wait(self, deadline, true, turn);
 	return result < 0 ? NULL : PyBool_FromLong(result);
 }
 SECTION_O(GuardCore, wait_slice)
@@ -490,10 +505,11 @@ SECTION_NOARGS(GuardCore, wait_no_more)
 
 static PyObject *enter_it(GuardCore *self, PyObject *Py_UNUSED(ignored))
 {
+	const __u32 turn = turn_of(self);
 	int result = try_now(self);
 
 	if (!result)
-		result = wait(self, NEVER, false);
+		result = wait(self, NEVER, false, turn);
 	if (result < 0)
 		return NULL;
 	Py_INCREF(self);

@@ -16,7 +16,11 @@
 enum guard_kind {
 	GUARD_EXCLUSIVE	= 0,	/* one thread has it; it enters and leaves the words of each lock in it */
 	GUARD_SHARED	= 1,	/* threads have it, each as often as it likes */
-	GUARD_COUNTED	= 2,	/* permits: of no thread; who gives one need not have one */
+	/*
+	 * Permits: of no thread; who gives one need not have one.  With words it is an event's wait: they count how often
+	 * that has happened.
+	 */
+	GUARD_COUNTED	= 2,
 };
 
 /* One call. */

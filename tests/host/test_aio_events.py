@@ -57,6 +57,32 @@ async def test_an_event_lets_all_go_on(event, name):
 
 
 @in_loop
+async def test_an_event_that_is_over_before_the_thread_looks_again_has_happened(event, name):
+    """To those who waited then, and not to who comes later."""
+    take, begin, other = event._line._take, threading.Event(), semshare.Event(name)
+
+    def late(seconds: float) -> bool:
+        begin.wait(LIMIT)
+        return take(seconds)
+
+    event._line._take = late
+    tasks = await in_line(event, 3, event.wait)
+    short = asyncio.create_task(event.wait(timeout=0.2))
+    await until(lambda: len(event._line) == 4)
+    other.set()
+    other.clear()
+    assert await short
+    later = asyncio.create_task(event.wait())
+    await until(lambda: len(event._line) == 4)
+    begin.set()
+    assert await asyncio.gather(*tasks) == [True] * 3
+    await until(lambda: other.waiters() == 1)
+    assert not later.done()
+    event.set()
+    assert await later
+
+
+@in_loop
 async def test_an_event_that_a_task_sets_and_clears_wakes_those_who_wait_then(event):
     """Whether the thread has begun to wait or not; and nobody who comes later, though the thread is not back yet."""
     take, begin, end = event._line._take, threading.Event(), threading.Event()

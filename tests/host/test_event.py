@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import sys
 import threading
+import time
 
 import pytest
-from processes import LIMIT, Child, wait_until
+from effort import scaled
+from processes import LIMIT, Child, Gate, wait_until
 
 from semshare import Event
 
@@ -62,6 +65,49 @@ def test_all_who_wait_go_on_even_if_it_is_cleared_at_once(event, name):
         thread.join()
     assert seen == [True] * 3
     assert not event.is_set() and event.waiters() == 0
+
+
+def test_what_is_over_again_while_a_signal_is_handled_has_happened(event, name):
+    handled, over = Gate(), Gate()
+
+    def wait():
+        signal.signal(signal.SIGALRM, lambda *_: (handled.open(), over.pass_through()))
+        sys.exit(not Event(name).wait(LIMIT))
+
+    child = Child(wait)
+    wait_until(lambda: event.waiters() == 1, "a waiter")
+    child.signal(signal.SIGALRM)
+    handled.pass_through()
+    assert event.waiters() == 0
+    event.set()
+    event.clear()
+    over.open()
+    assert child.wait() == 0
+    for gate in (handled, over):
+        gate.close()
+
+
+def test_a_wait_that_begins_when_it_is_over_waits(event):
+    event.set()
+    event.clear()
+    assert event.wait(0) is False and event.wait(0.05) is False
+
+
+def test_nobody_misses_it_who_is_interrupted_all_the_time(event, name):
+    """Who waits is awake, for a handler, most of the time, and it is set and cleared once, in whichever moment."""
+
+    def wait():
+        signal.signal(signal.SIGALRM, lambda *_: None)
+        signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002)
+        sys.exit(not Event(name).wait(LIMIT))
+
+    for _ in range(scaled(100)):
+        child = Child(wait)
+        wait_until(lambda: event.waiters() == 1, "a waiter")
+        time.sleep(random.random() / 1000)
+        event.set()
+        event.clear()
+        assert child.wait() == 0
 
 
 def test_a_wait_is_interrupted_by_ctrl_c_and_not_by_other_signals(event, name):

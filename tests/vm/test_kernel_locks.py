@@ -678,6 +678,21 @@ def test_event_lets_all_go_on():
         event.clear()
 
 
+def test_event_that_is_over_again_between_two_looks_has_happened():
+    """Whoever sets it counts that, and who waits compares."""
+    with one_of(EVENT) as (made, event):
+        event.begin(lk.WAIT, 1, timeout_ms=FOREVER)
+        eventually(lambda: made.waiters(0, GETZCNT) == 1)
+        made.write(EPOCH, made.word(EPOCH) + 1)
+        assert event.collect(1) == 0 and made.value() == 1
+        assert errno_of(event.wait, timeout_ms=20) == "ETIMEDOUT"
+        for _ in range(2):
+            event.set()
+            assert made.word(EPOCH) == 2
+        event.clear()
+        assert made.word(EPOCH) == 2
+
+
 # -------------------------------------------------------------------------------------------- conditions and barriers
 
 

@@ -158,7 +158,8 @@ enum semshare_rwlock_semaphore {
  *	parties, 1 to SEMSHARE_PLACES; else 0
  * @reserved: zero
  * @state: the state of semaphore 0; in a pool that of semaphore n follows as the
- *	nth more.  Semaphores and events have none: it stays zero
+ *	nth more.  Of an event only @epoch is used: see semshare/core/event.h.  Semaphores
+ *	have none: it stays zero
  *
  * A SysV shared memory segment under the same key as the set, in the same IPC
  * namespace: SEMSHARE_LOCK_SEGMENT_SIZE bytes; of a pool 128 and 64 for each of
