@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import random
@@ -15,6 +16,7 @@ from itertools import repeat
 from pathlib import Path
 
 import pytest
+import sysv_ipc
 from processes import Child, Gate, wait_until
 from semshare._abi import ffi, lib
 
@@ -495,12 +497,68 @@ def test_a_lock_whose_maker_was_killed_in_between_is_made_anew(name, step, opene
     start.close()
 
 
+@pytest.fixture
+def swept(name):
+    """Whatever a test has made under its name is removed behind it."""
+    yield
+    with contextlib.suppress(sysv_ipc.ExistentialError):
+        sysv_ipc.SharedMemory(key_of(name)).remove()
+    with contextlib.suppress(NotFound):
+        SemaphoreSet(key_of(name)).remove()
+
+
 def test_a_set_that_nobody_knows_the_maker_of_is_made_anew_after_a_while(name, monkeypatch):
     monkeypatch.setattr(named_set, "UNKNOWN_LIMIT", 0.05)
     abandoned = SemaphoreSet(key_of(name), count=1, create=True)
     with Lock(name) as lock:
         assert lock.semid != abandoned.semid
     lock.unlink()
+
+
+# ------------------------------------------------------------------------------------- memory of other programs
+
+
+def foreign_memory(name: str, content: bytes, at: int = 4) -> int:
+    """A segment under the name's key whose maker, another program, has ended. Returns its id."""
+
+    def make():
+        memory = sysv_ipc.SharedMemory(key_of(name), sysv_ipc.IPC_CREX, size=4096, init_character=b"\0")
+        memory.write(content, at)
+        memory.detach()
+
+    assert Child(make).wait() == 0
+    return lib.shmget(key_of(name), 0, 0)
+
+
+@pytest.mark.parametrize("there", ["no set", "a set"])
+@pytest.mark.parametrize(("content", "at"), [(b"data", 4), (b"data", 8), (b"data", 30), (b"x", 4095)])
+def test_memory_of_another_program_that_begins_with_zeros_is_left_alone(name, swept, caplog, there, content, at):
+    shmid = foreign_memory(name, content, at)
+    before = sysv_ipc.SharedMemory(key_of(name)).read()
+    if there == "a set":
+        SemaphoreSet(key_of(name), count=1, create=True).set_value(0, 1)
+    began = time.monotonic()
+    with Lock(name) as lock:
+        assert time.monotonic() - began < segment.FILL_LIMIT
+        assert lock.owner() is None and "another program" in caplog.text
+    lock.unlink()
+    assert lib.shmget(key_of(name), 0, 0) == shmid
+    assert sysv_ipc.SharedMemory(key_of(name)).read() == before
+
+
+@pytest.mark.parametrize("there", ["no set", "a set"])
+def test_empty_memory_that_another_program_uses_is_left_alone(name, swept, monkeypatch, there):
+    monkeypatch.setattr(segment, "FILL_LIMIT", 0.1)
+    shmid = foreign_memory(name, b"")
+    user = sysv_ipc.SharedMemory(key_of(name))
+    if there == "a set":
+        SemaphoreSet(key_of(name), count=1, create=True).set_value(0, 1)
+    with Lock(name) as lock:
+        assert lock.owner() is None
+    lock.unlink()
+    assert lib.shmget(key_of(name), 0, 0) == shmid
+    assert not user.read().strip(b"\0")
+    user.detach()
 
 
 def test_who_makes_it_and_lives_is_waited_for(name, monkeypatch):
