@@ -190,7 +190,8 @@ def find(shmid: int | None, key: int | None) -> SegmentState | None:
 def maker_of(key: int, semid: int) -> int | None:
     """The process that makes the set `semid`, which nobody has published: it made the segment under its key before.
 
-    None if that is not known: there is none that this user may see, or it is of another set, or another program's.
+    0 if that is one of ours, of another pid namespace. None if it is not known who it is: there is no segment that this
+    user may see, or it is of another set, or another program's.
     """
     shmid = lib.shmget(key, 0, 0)
     state = state_of(shmid) if shmid >= 0 else None
@@ -198,8 +199,9 @@ def maker_of(key: int, semid: int) -> int | None:
     if state is None or segment is None:
         return None
     try:
-        its = segment.magic == 0 or (segment.magic == lib.SEMSHARE_LOCK_MAGIC and segment.semid == semid)
-        return state.creator if its else None
+        if segment.magic == lib.SEMSHARE_LOCK_MAGIC:
+            return state.creator if segment.semid == semid else None
+        return (state.creator or None) if segment.is_blank(key) else None
     finally:
         segment.close()
 

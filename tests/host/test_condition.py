@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import mmap
 import os
 import pickle
@@ -14,14 +13,13 @@ import subprocess
 import sys
 import threading
 import time
-from typing import Callable
 
 import pytest
 from effort import scaled
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from processes import Child, wait_until
+from processes import CLONE_NEWIPC, CLONE_NEWPID, Child, in_new_namespace, wait_until
 from semshare._abi import ffi, lib
 
 from semshare import (
@@ -40,9 +38,6 @@ from semshare import (
 
 LONG = 60.0
 """A time that is not over in any test that passes."""
-
-unshare = ctypes.CDLL(None, use_errno=True).unshare
-CLONE_NEWIPC, CLONE_NEWPID = 0x08000000, 0x20000000
 
 
 @pytest.fixture
@@ -433,18 +428,6 @@ def test_each_of_many_items_is_taken_by_one(condition, shared):
             condition.notify()
     assert [child.wait() for child in children] == [0] * consumers
     assert values(condition) == [1] + [0] * places.MOST
-
-
-def in_new_namespace(kind: int, function: Callable[[], object]) -> int:
-    """What became of a child in a namespace of its own: its exit code."""
-
-    def enter() -> None:
-        assert unshare(kind) == 0, os.strerror(ctypes.get_errno())
-        sys.exit(Child(function).wait())
-
-    if os.getuid():
-        pytest.skip("needs root to make a namespace")
-    return Child(enter).wait()
 
 
 def test_a_waiter_of_another_pid_namespace_is_not_taken_for_dead(condition):

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 import sysv_ipc
-from processes import Child, Gate, wait_until
+from processes import CLONE_NEWPID, Child, Gate, in_new_namespace, wait_until
 from semshare._abi import ffi, lib
 
 from semshare import (
@@ -26,11 +26,14 @@ from semshare import (
     NameCollision,
     NotFound,
     OwnerDied,
+    RWLock,
+    Semaphore,
     SemaphoreSet,
     Timeout,
     key_of,
     named_set,
     segment,
+    stale,
 )
 from semshare.segment import Segment, attach
 
@@ -507,12 +510,43 @@ def swept(name):
         SemaphoreSet(key_of(name)).remove()
 
 
-def test_a_set_that_nobody_knows_the_maker_of_is_made_anew_after_a_while(name, monkeypatch):
+@pytest.mark.parametrize("opened", [Lock, RWLock, Semaphore, lambda name: Lock(name, create=False)])
+def test_a_set_without_a_value_that_nobody_knows_the_maker_of_is_not_removed(name, swept, monkeypatch, opened):
     monkeypatch.setattr(named_set, "UNKNOWN_LIMIT", 0.05)
-    abandoned = SemaphoreSet(key_of(name), count=1, create=True)
+    foreign = SemaphoreSet(key_of(name), count=3, create=True)
+    with pytest.raises(Timeout, match=f"another program made set {foreign.semid} .* ipcrm -S {key_of(name):#x}"):
+        opened(name)
+    assert SemaphoreSet(key_of(name)).semid == foreign.semid
+    foreign.set_value(0, 1)
     with Lock(name) as lock:
-        assert lock.semid != abandoned.semid
+        assert lock.semid == foreign.semid
     lock.unlink()
+
+
+@pytest.mark.parametrize(("number", "delta"), [(0, -1), (2, -1)])
+@pytest.mark.parametrize("memory", [None, "blank", "of one of us who died"])
+def test_a_set_without_a_value_in_which_others_sleep_is_used(name, swept, number, delta, memory):
+    foreign = SemaphoreSet(key_of(name), count=3, create=True)
+    if memory == "blank":
+        assert Child(half_made, name, "segment").wait() == 0
+    sleeper = Child(lambda: foreign.operate([(number, delta)]))
+    try:
+        wait_until(lambda: foreign.waiters(number) == 1, "a sleeper")
+        if memory == "of one of us who died":
+            assert Child(Lock, name).wait() == 0
+            assert stale.find([name]) == []
+        began = time.monotonic()
+        lock = Lock(name)
+        assert time.monotonic() - began < named_set.UNKNOWN_LIMIT
+        assert lock.semid == foreign.semid and lock.locked()
+        foreign.operate([(number, -delta)])
+        assert sleeper.wait() == 0
+        foreign.operate([(0, 1)])
+        with lock:
+            pass
+        lock.unlink()
+    finally:
+        sleeper.kill()
 
 
 # ------------------------------------------------------------------------------------- memory of other programs
@@ -546,6 +580,15 @@ def test_memory_of_another_program_that_begins_with_zeros_is_left_alone(name, sw
     assert sysv_ipc.SharedMemory(key_of(name)).read() == before
 
 
+def test_memory_of_another_program_does_not_make_a_set_ours(name, swept, monkeypatch):
+    monkeypatch.setattr(named_set, "UNKNOWN_LIMIT", 0.05)
+    foreign_memory(name, b"data")
+    foreign = SemaphoreSet(key_of(name), count=1, create=True)
+    with pytest.raises(Timeout, match="another program"):
+        Lock(name)
+    foreign.remove()
+
+
 @pytest.mark.parametrize("there", ["no set", "a set"])
 def test_empty_memory_that_another_program_uses_is_left_alone(name, swept, monkeypatch, there):
     monkeypatch.setattr(segment, "FILL_LIMIT", 0.1)
@@ -559,6 +602,21 @@ def test_empty_memory_that_another_program_uses_is_left_alone(name, swept, monke
     assert lib.shmget(key_of(name), 0, 0) == shmid
     assert not user.read().strip(b"\0")
     user.detach()
+
+
+def test_a_lock_whose_maker_was_killed_in_another_pid_namespace_is_made_anew_after_a_while(name, monkeypatch):
+    """Whether that lives cannot be seen from here, but that it is one of ours."""
+    monkeypatch.setattr(named_set, "UNKNOWN_LIMIT", 0.05)
+    monkeypatch.setattr(named_set, "MAKER_LIMIT", 0.5)
+    assert Child(half_made, name, "filled").wait() == 0
+    abandoned = SemaphoreSet(key_of(name))
+
+    def make():
+        with Lock(name) as lock:
+            assert lock.semid != abandoned.semid
+        lock.unlink()
+
+    assert in_new_namespace(CLONE_NEWPID, make) == 0
 
 
 def test_who_makes_it_and_lives_is_waited_for(name, monkeypatch):
