@@ -139,22 +139,24 @@ class Named(Identified):
         return found
 
     @classmethod
-    def create(cls: type[_Self], name: str | None = None, *, key: int | None = None, **options: Unpack[Kept]) -> _Self:
+    def create(
+        cls: type[_Self], name: str | None = None, *arguments: Any, key: int | None = None, **options: Unpack[Kept]
+    ) -> _Self:
         """Make a new one.
 
         Args:
-            options: what else the class takes.
+            arguments, options: what else the class takes, in its order or by name.
 
         Raises:
             NameExists: there is one already.
         """
-        return cls(name, key=key, create=True, exclusive=True, **options)
+        return cls(name, *arguments, key=key, create=True, exclusive=True, **options)
 
     @classmethod
     def attach(
         cls: type[_Self],
         name: str | None = None,
-        *,
+        *arguments: Any,
         key: int | None = None,
         semid: int | None = None,
         **options: Unpack[Kept],
@@ -162,12 +164,12 @@ class Named(Identified):
         """Open one that exists.
 
         Args:
-            options: what else the class takes.
+            arguments, options: what else the class takes, in its order or by name.
 
         Raises:
             NotFound: there is none.
         """
-        return cls(name, key=key, semid=semid, create=False, **options)
+        return cls(name, *arguments, key=key, semid=semid, create=False, **options)
 
     if TYPE_CHECKING:
 

@@ -44,6 +44,11 @@ NOUNS: Final[dict[int, str]] = {
 LIMITS: Final[dict[int, str]] = {lib.SEMSHARE_SET_BOUNDED: "permits", lib.SEMSHARE_SET_BARRIER: "parties"}
 
 
+def with_article(noun: str) -> str:
+    """ "an event", "a lock"."""
+    return f"{'an' if noun[:1] in 'aeiou' else 'a'} {noun}"
+
+
 class Plan(NamedTuple):
     """What a set is to be, and how a new one begins."""
 
@@ -65,6 +70,9 @@ class Plan(NamedTuple):
     """Whether it has exactly so many semaphores, or that many at least."""
     strict: bool = True
     """Whether one that is found has to have that `limit`."""
+
+    missing: str = ""
+    """The argument that was not given, and without which none is made."""
 
     @property
     def noun(self) -> str:
@@ -124,7 +132,13 @@ def open_or_make(
             companion = segment.companion(signed, semid, count, plan, what, name, mode, make=_adopts(plan, count))
         elif ffi.errno != errno.ENOENT:
             raise failure(ffi.errno, what, "semget")
-        elif not create or not plan.nsems:
+        elif create and plan.missing:
+            raise NotFound(
+                errno.ENOENT,
+                f"{what}: there is none, and none is made without {plan.missing}; give {plan.missing}= to make one, or "
+                "let somebody create it first",
+            )
+        elif not create:
             raise NotFound(errno.ENOENT, f"{what}: there is none; let somebody create it first (create=True)")
         else:
             count = plan.nsems
@@ -207,11 +221,11 @@ def _checked(found: Found, plan: Plan, what: str) -> Found:
 def _mismatch(found: Found, plan: Plan, what: str) -> Error | None:
     companion, count = found.segment, found.nsems
     if companion is not None and companion.kind != plan.kind:
-        is_a = NOUNS.get(companion.kind, f"set of a kind that this version does not know ({companion.kind})")
+        noun = NOUNS.get(companion.kind, f"set of a kind that this version does not know ({companion.kind})")
         return WrongKind(
             errno.EMEDIUMTYPE,
-            f"{what}: {repr(companion.name) if companion.name else 'it'} is a {is_a}; open it as that, or choose "
-            "another name",
+            f"{what}: {repr(companion.name) if companion.name else 'it'} is {with_article(noun)}; open it as that, or "
+            "choose another name",
         )
     if companion is None and plan.remembers and not found.key:
         return WrongKind(
