@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import copy
-import ctypes
 import errno
 import inspect
 import logging
@@ -12,9 +11,9 @@ import math
 import os
 import pickle
 import threading
-from pathlib import Path
 
 import pytest
+from limits import with_limits
 from lock_factories import KINDS, LOCKS
 from processes import Child
 from semshare._abi import ffi, lib
@@ -70,9 +69,6 @@ each_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.id)
 each_lock = pytest.mark.parametrize("kind", LOCKS, ids=lambda kind: kind.id)
 # Permits are held by nobody.
 each_held = pytest.mark.parametrize("kind", [k for k in LOCKS if "Semaphore" not in k.id], ids=lambda kind: kind.id)
-
-CLONE_NEWIPC = 0x08000000
-_libc = ctypes.CDLL(None, use_errno=True)
 
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="needs root to become somebody else")
 
@@ -624,25 +620,6 @@ def change_segment_mode(shmid, mode):
 
 
 # -------------------------------------------------------------------------------------------------------------- limits
-
-
-def with_limits(sem: str, function, **others: int) -> None:
-    """A child in an IPC namespace of its own, where kernel.sem and others are as told, does it."""
-
-    def child():
-        if _libc.unshare(CLONE_NEWIPC):
-            os._exit(77)
-        try:
-            for path, value in {"sem": sem, **others}.items():
-                Path(f"/proc/sys/kernel/{path}").write_text(str(value))
-        except OSError:
-            os._exit(77)
-        function()
-
-    status = Child(child).wait()
-    if status == 77:
-        pytest.skip("limits cannot be changed here: it needs root, a namespace of one's own and /proc/sys to write")
-    assert status == 0
 
 
 @each_class
