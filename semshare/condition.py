@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import errno
+import math
 import time
 from typing import Any, Callable, Final, TypeVar, final
 
-from semshare import places
+from semshare import arguments, places
 from semshare._abi import lib
 from semshare._native import ConditionCore, LockCore
 from semshare.errors import OwnerDied, WrongKind
@@ -121,7 +122,7 @@ class Condition(Named, ConditionCore):
         Returns:
             What it returned last: false if the time was over.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = None if timeout is None else time.monotonic() + arguments.seconds("timeout", timeout, -math.inf)
         while not (result := predicate()):
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:

@@ -45,7 +45,7 @@ def seconds_of(blocking: bool, timeout: float | None) -> float | None:
     Raises:
         ValueError, OverflowError, TypeError: they make no sense.
     """
-    given = -1.0 if timeout is None else timeout + 0.0
+    given = -1.0 if timeout is None else arguments.any_seconds("timeout", timeout)
     if not blocking:
         if given != -1:
             raise ValueError("can't specify a timeout for a non-blocking call")

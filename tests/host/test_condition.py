@@ -203,6 +203,8 @@ def test_waiting_for_a_predicate(condition):
         assert condition.wait_for(lambda: False, 0.01) is False
         assert condition.wait_for(lambda: [], 0) == []
         assert condition.wait_for(lambda: 5) == 5
+        with pytest.raises(TypeError, match="timeout is a number of seconds, not str: '1'"):
+            condition.wait_for(lambda: False, "1")
 
 
 @pytest.mark.parametrize(
