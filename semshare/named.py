@@ -106,9 +106,17 @@ class Identified:
             raise LockBroken(
                 code,
                 f"{self._what}: {doing}: somebody else was inside at the same time, or wrote its words: was the "
-                f"semaphore reset (SETVAL, or sysv_ipc with IPC_CREAT)? Check what it guards; {self._renew()}",
+                "semaphore reset (SETVAL, or sysv_ipc with IPC_CREAT)? Check what it guards. It goes on as it is; if "
+                "this happens again, and nobody resets it, its value is wrong: remove it "
+                f"({self._removal()}), and open it anew",
             )
         raise failure(code, self._what, doing)
+
+    def _removal(self) -> str:
+        """The command that removes it, or what it is a part of."""
+        if self.name:
+            return f"semshare rm {self.name}"
+        return f"semshare rm --key {self.key:#x}" if self.key else f"ipcrm -s {self.semid}"
 
     def _renew(self) -> str:
         return f"open the {self._noun} anew to make a new one"

@@ -406,8 +406,10 @@ def test_a_semaphore_that_was_reset_is_told_to_both_owners(lock, name):
         mine.acquire()
         gate.open()
         done.pass_through()
-        with pytest.raises(LockBroken, match="reset"):
+        with pytest.raises(LockBroken, match=r"reset.*Check what it guards") as caught:
             mine.release()
+        assert f"remove it (semshare rm {name}), and open it anew" in str(caught.value)
+        assert "to make a new one" not in str(caught.value), "there is one"
         assert not mine.held()
 
     child = Child(hold)
@@ -421,6 +423,8 @@ def test_a_semaphore_that_was_reset_is_told_to_both_owners(lock, name):
     assert semaphores.value() == 0, "the first owner must not give back what the second holds"
     lock.release()
     assert semaphores.value() == 1
+    with lock:
+        assert not Lock(name).acquire_nowait(), "it goes on as it is"
     gate.close(), done.close()
 
 
