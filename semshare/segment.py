@@ -206,6 +206,18 @@ def maker_of(key: int, semid: int) -> int | None:
         segment.close()
 
 
+def known_by(key: int) -> tuple[str, int] | None:
+    """The name and the kind of what has that key, as its companion says; None if this user sees none."""
+    shmid = lib.shmget(key, 0, 0)
+    segment = attach(shmid, readonly=True) if shmid >= 0 else None
+    if segment is None:
+        return None
+    try:
+        return (segment.name, segment.kind) if segment.magic == lib.SEMSHARE_LOCK_MAGIC else None
+    finally:
+        segment.close()
+
+
 def attach(shmid: int, *, readonly: bool = False) -> Segment | None:
     """Attach a segment; None if it went away, or this user may not."""
     try:

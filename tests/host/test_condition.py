@@ -26,6 +26,7 @@ from semshare import (
     Condition,
     LimitReached,
     Lock,
+    LockPool,
     NameExists,
     NotFound,
     OwnerDied,
@@ -33,6 +34,7 @@ from semshare import (
     RLock,
     SemaphoreSet,
     WrongKind,
+    key_of,
     places,
 )
 
@@ -376,11 +378,36 @@ def test_another_lock_than_others_have_is_refused(names):
     condition = Condition(name, lock)
     try:
         for wrong in (None, other):
-            with pytest.raises(WrongKind, match="another lock"):
+            with pytest.raises(WrongKind, match=rf"another lock: lock '{lock.name}' \(key {lock.key:#x}\); give"):
                 Condition(name, wrong)
         Condition(name, Lock(lock.name)).close()
     finally:
         for each in (condition, lock, other):
+            each.unlink()
+
+
+@pytest.mark.parametrize("which", ["own", "of a pool", "by key", "gone"])
+def test_who_gives_another_lock_is_told_which_others_have(names, which):
+    name, other = names(), names()
+    key = key_of(other)
+    pool = LockPool(other, 4) if which == "of a pool" else None
+    if pool is not None:
+        lock, says = pool[2], f"lock 2 of lock pool '{other}' (key {key:#x})"
+    elif which == "own":
+        lock, says = None, "its own (lock=None)"
+    elif which == "by key":
+        lock, says = Lock(key=key), f"lock (key {key:#x})"
+    else:
+        lock, says = Lock(other), f"semaphore 0 of the set with key {key:#x}"
+    condition, wrong = Condition(name, lock), Lock(names())
+    if which == "gone":
+        lock.unlink()
+    try:
+        with pytest.raises(WrongKind) as caught:
+            Condition.attach(name, wrong)
+        assert f"another lock: {says}; give it the same" in str(caught.value)
+    finally:
+        for each in (condition, wrong, pool or lock or condition):
             each.unlink()
 
 
