@@ -79,12 +79,21 @@ def seconds(what: str, value: Any, least: float = 0) -> float:
         TypeError: it is no number; `what` is the argument's name.
         ValueError: it is less than 0, or not a number (NaN).
     """
-    try:
-        number = float(value) if not isinstance(value, str) else None
-    except TypeError:
-        number = None
-    if number is None:
-        raise TypeError(f"{what} is a number of seconds, not {type(value).__name__}: {value!r}")
+    number = any_seconds(what, value)
     if not number >= least:
         raise ValueError(f"{what} {number}: give 0 seconds or more, or None to wait without limit")
     return max(number, 0.0)
+
+
+def any_seconds(what: str, value: Any) -> float:
+    """A number of seconds, whatever it is.
+
+    Raises:
+        TypeError: it is no number; `what` is the argument's name.
+    """
+    try:
+        if isinstance(value, (str, bytes, bytearray)):
+            raise TypeError
+        return float(value)
+    except TypeError:
+        raise TypeError(f"{what} is a number of seconds, not {type(value).__name__}: {value!r}") from None

@@ -76,7 +76,8 @@ class Barrier(Named, BarrierCore):
             raise TypeError(f"timeout is a number of seconds, or None: {timeout!r}")
         self._timeout = timeout
         plan = places.plan_of(lib.SEMSHARE_SET_BARRIER, limit)
-        found = self._find(plan, name, key, semid, create and parties is not None, exclusive, mode)
+        plan = plan._replace(missing="" if limit else "parties")
+        found = self._find(plan, name, key, semid, create, exclusive, mode)
         assert found.segment is not None, "it remembers"
         memory = found.segment.mapping
         lock = PlacesLock(self, found.semid, memory, self._flags, None)

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import errno
+import math
 import time
 from typing import Any, Callable, Final, TypeVar, final
 
-from semshare import places
+from semshare import arguments, named_set, places, segment
 from semshare._abi import lib
 from semshare._native import ConditionCore, LockCore
 from semshare.errors import OwnerDied, WrongKind
@@ -108,10 +109,25 @@ class Condition(Named, ConditionCore):
         if code == errno.EXDEV:
             raise WrongKind(
                 code,
-                f"{self._what}: others have it guarded by another lock; give it the same "
-                "wherever it is opened, or choose another name",
+                f"{self._what}: others have it guarded by another lock: {self._guard()}; give it the same wherever it "
+                "is opened, or choose another name",
             )
         super()._fail(code, doing)
+
+    def _guard(self) -> str:
+        """The lock that others have it guarded by, as far as that can be told."""
+        assert self._segment is not None, "it remembers"
+        guard = places.guard_of(self._segment.mapping)
+        key, number = guard & 0xFFFFFFFF, (guard >> 32) - 1
+        if key == self.key:
+            return "its own (lock=None)"
+        found = segment.known_by(named_set.signed_key(key)) if key else None
+        if found is None:
+            return f"semaphore {number} of the set with key {key:#x}"
+        name, kind = found
+        called = f"{named_set.NOUNS.get(kind, 'set')} {name!r}" if name else named_set.NOUNS.get(kind, "set")
+        part = f"lock {number} of " if kind == lib.SEMSHARE_SET_POOL else ""
+        return f"{part}{called} (key {key:#x})"
 
     # ------------------------------------------------------------------------------------------------------ the waits
 
@@ -121,7 +137,7 @@ class Condition(Named, ConditionCore):
         Returns:
             What it returned last: false if the time was over.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = None if timeout is None else time.monotonic() + arguments.seconds("timeout", timeout, -math.inf)
         while not (result := predicate()):
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:

@@ -207,6 +207,7 @@ _ADVICE: dict[int, str] = {
     errno.EACCES: "its mode does not allow that to this user: ask its owner, or make it with a wider mode",
     errno.EPERM: "only its owner, its creator or root may: ask them",
     errno.EIDRM: "somebody removed it: make a new one",
+    errno.EAGAIN: "it could not be done at once; try again, or wait for it",
     errno.EINVAL: "see man 2 semop, semctl and semget for what they refuse",
     errno.E2BIG: "too many operations in one call: sysctl kernel.sem, its third number (SEMOPM)",
     errno.EFBIG: "there is no semaphore of that number in the set: semshare ls shows how many there are",

@@ -127,6 +127,7 @@ class LockPool(Named):
         self.on_owner_died = check_on_owner_died(on_owner_died)
         wanted = 0 if count is None else arguments.between("count", count, 1, 65535, "make several pools")
         plan = Plan(lib.SEMSHARE_SET_POOL, wanted, first=1, others=1, remembers=True, adopts=False)
+        plan = plan._replace(missing="" if wanted else "count")
         found = self._find(plan, name, key, semid, create, exclusive, mode)
         assert found.segment is not None, "it remembers"
         self._semid = found.semid

@@ -10,7 +10,7 @@ from semshare._abi import lib
 BUCKETS = 256
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LockStatistics:
     """Counts of one object, or of several put together with +.
 
@@ -23,6 +23,11 @@ class LockStatistics:
     """Of those, times it had to be waited for."""
     wait_ns: list[int] = field(default_factory=lambda: [0] * BUCKETS)
     """Histogram of the waits in nanoseconds; its buckets are those of semshare/core/histogram.h."""
+
+    def __repr__(self) -> str:
+        half, most = self.percentile(0.5), self.percentile(0.99)
+        waits = f", waits p50 {half} ns, p99 {most} ns" if half is not None else ""
+        return f"<{type(self).__name__} {self.acquisitions} acquisitions, {self.contended} contended{waits}>"
 
     def __add__(self, other: LockStatistics) -> LockStatistics:
         return LockStatistics(

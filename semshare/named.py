@@ -106,9 +106,17 @@ class Identified:
             raise LockBroken(
                 code,
                 f"{self._what}: {doing}: somebody else was inside at the same time, or wrote its words: was the "
-                f"semaphore reset (SETVAL, or sysv_ipc with IPC_CREAT)? Check what it guards; {self._renew()}",
+                "semaphore reset (SETVAL, or sysv_ipc with IPC_CREAT)? Check what it guards. It goes on as it is; if "
+                "this happens again, and nobody resets it, its value is wrong: remove it "
+                f"({self._removal()}), and open it anew",
             )
         raise failure(code, self._what, doing)
+
+    def _removal(self) -> str:
+        """The command that removes it, or what it is a part of."""
+        if self.name:
+            return f"semshare rm {self.name}"
+        return f"semshare rm --key {self.key:#x}" if self.key else f"ipcrm -s {self.semid}"
 
     def _renew(self) -> str:
         return f"open the {self._noun} anew to make a new one"
@@ -139,22 +147,24 @@ class Named(Identified):
         return found
 
     @classmethod
-    def create(cls: type[_Self], name: str | None = None, *, key: int | None = None, **options: Unpack[Kept]) -> _Self:
+    def create(
+        cls: type[_Self], name: str | None = None, *arguments: Any, key: int | None = None, **options: Unpack[Kept]
+    ) -> _Self:
         """Make a new one.
 
         Args:
-            options: what else the class takes.
+            arguments, options: what else the class takes, in its order or by name.
 
         Raises:
             NameExists: there is one already.
         """
-        return cls(name, key=key, create=True, exclusive=True, **options)
+        return cls(name, *arguments, key=key, create=True, exclusive=True, **options)
 
     @classmethod
     def attach(
         cls: type[_Self],
         name: str | None = None,
-        *,
+        *arguments: Any,
         key: int | None = None,
         semid: int | None = None,
         **options: Unpack[Kept],
@@ -162,12 +172,12 @@ class Named(Identified):
         """Open one that exists.
 
         Args:
-            options: what else the class takes.
+            arguments, options: what else the class takes, in its order or by name.
 
         Raises:
             NotFound: there is none.
         """
-        return cls(name, key=key, semid=semid, create=False, **options)
+        return cls(name, *arguments, key=key, semid=semid, create=False, **options)
 
     if TYPE_CHECKING:
 

@@ -24,7 +24,7 @@ from semshare.segment import Segment
 
 # Making a set takes microseconds. Who finds one half made waits so long for its maker, if that is known to live, ...
 MAKER_LIMIT: Final = 10.0
-# ... and so long if it is not known who it is: it died, or is between two calls on a machine that is busy.
+# ... and so long if it is not known who it is, or whether they live: they may be between two calls on a busy machine.
 UNKNOWN_LIMIT: Final = 5.0
 POLL: Final = 0.001
 
@@ -42,6 +42,11 @@ NOUNS: Final[dict[int, str]] = {
 
 # What `limit` counts, of the kinds that have one.
 LIMITS: Final[dict[int, str]] = {lib.SEMSHARE_SET_BOUNDED: "permits", lib.SEMSHARE_SET_BARRIER: "parties"}
+
+
+def with_article(noun: str) -> str:
+    """ "an event", "a lock"."""
+    return f"{'an' if noun[:1] in 'aeiou' else 'a'} {noun}"
 
 
 class Plan(NamedTuple):
@@ -65,6 +70,9 @@ class Plan(NamedTuple):
     """Whether it has exactly so many semaphores, or that many at least."""
     strict: bool = True
     """Whether one that is found has to have that `limit`."""
+
+    missing: str = ""
+    """The argument that was not given, and without which none is made."""
 
     @property
     def noun(self) -> str:
@@ -92,6 +100,7 @@ def open_or_make(
     publishes the set by one semop on semaphore 0, which sets its value and sem_otime. Who finds a set that nobody ever
     operated on waits for that; if its maker is dead, removes the set, which nobody can have used, and begins again. (To
     finish it in the maker's place would not do: of two who do that one may publish a lock that the other has taken.)
+    One whose maker is not known may be another program's, in which others sleep: it is never removed.
 
     Raises:
         NotFound: there is none, and it is not to be created.
@@ -100,7 +109,7 @@ def open_or_make(
         NameCollision: one of another name has the same key.
         Denied: this user may not.
         LimitReached: there are as many as there may be.
-        Timeout: who makes it lives, and does not finish.
+        Timeout: who makes it lives, and does not finish, or it is another program's, and has no value yet.
     """
     what = f"{plan.noun} {name!r}" if name is not None else f"{plan.noun} with key {key:#x}"
     signed = signed_key(key)
@@ -123,7 +132,13 @@ def open_or_make(
             companion = segment.companion(signed, semid, count, plan, what, name, mode, make=_adopts(plan, count))
         elif ffi.errno != errno.ENOENT:
             raise failure(ffi.errno, what, "semget")
-        elif not create or not plan.nsems:
+        elif create and plan.missing:
+            raise NotFound(
+                errno.ENOENT,
+                f"{what}: there is none, and none is made without {plan.missing}; give {plan.missing}= to make one, or "
+                "let somebody create it first",
+            )
+        elif not create:
             raise NotFound(errno.ENOENT, f"{what}: there is none; let somebody create it first (create=True)")
         else:
             count = plan.nsems
@@ -206,11 +221,11 @@ def _checked(found: Found, plan: Plan, what: str) -> Found:
 def _mismatch(found: Found, plan: Plan, what: str) -> Error | None:
     companion, count = found.segment, found.nsems
     if companion is not None and companion.kind != plan.kind:
-        is_a = NOUNS.get(companion.kind, f"set of a kind that this version does not know ({companion.kind})")
+        noun = NOUNS.get(companion.kind, f"set of a kind that this version does not know ({companion.kind})")
         return WrongKind(
             errno.EMEDIUMTYPE,
-            f"{what}: {repr(companion.name) if companion.name else 'it'} is a {is_a}; open it as that, or choose "
-            "another name",
+            f"{what}: {repr(companion.name) if companion.name else 'it'} is {with_article(noun)}; open it as that, or "
+            "choose another name",
         )
     if companion is None and plan.remembers and not found.key:
         return WrongKind(
@@ -286,9 +301,12 @@ def _wait_published(semid: int, key: int, what: str, take_over: bool) -> bool:
             return bool(published)
         maker = segment.maker_of(key, semid)
         waited = time.monotonic() - began
-        dead = is_dead(maker) if maker else waited > UNKNOWN_LIMIT
+        dead = maker is not None and (is_dead(maker) if maker else waited > UNKNOWN_LIMIT)
         # What it has not done when it is dead it never will; but it may have done that just before.
         if dead and _is_published(semid, key):
+            return True
+        # Another program's, which one of us may have given the segment that he died beside.
+        if (maker is None or dead) and is_waited_for(semid):
             return True
         if dead and not take_over:
             raise NotFound(errno.ENOENT, f"{what}: its maker died before it was finished; make it with create=True")
@@ -296,7 +314,13 @@ def _wait_published(semid: int, key: int, what: str, take_over: bool) -> bool:
             if lib.semctl(semid, 0, lib.IPC_RMID) < 0 and ffi.errno not in (errno.EINVAL, errno.EIDRM):
                 raise failure(ffi.errno, what, "its maker died before it was finished, and it cannot be removed")
             return False
-        if waited > MAKER_LIMIT:
+        if maker is None and waited > UNKNOWN_LIMIT:
+            raise Timeout(
+                errno.ETIMEDOUT,
+                f"{what}: another program made set {semid} under its key, and nobody has given that a value, or used "
+                f"it; give it one (SETVAL), or if nobody wants it, remove it: ipcrm -S {key & 0xFFFFFFFF:#x}",
+            )
+        if maker is not None and waited > MAKER_LIMIT:
             raise Timeout(
                 errno.ETIMEDOUT,
                 f"{what}: process {maker} makes it and does not finish; is it stopped? kill -CONT {maker}, or "
@@ -317,6 +341,15 @@ def _is_published(semid: int, key: int) -> bool | None:
 def _was_set(semid: int) -> bool:
     """A set that somebody made with SETVAL, as sysv_ipc does, has no sem_otime but a value, or a last pid."""
     return bool(lib.semctl(semid, 0, lib.GETVAL) > 0 or lib.semctl(semid, 0, lib.GETPID) > 0)
+
+
+def is_waited_for(semid: int) -> bool:
+    """Whether anybody sleeps on it: who made it with semget alone may leave it at 0, and others wait for more."""
+    return any(
+        lib.semctl(semid, number, command) > 0
+        for number in range(_count_of(semid))
+        for command in (lib.GETNCNT, lib.GETZCNT)
+    )
 
 
 def _is_pool(key: int, semid: int) -> bool:

@@ -7,7 +7,7 @@ import errno
 from typing import Any, Final, final
 
 from semshare import segment
-from semshare._abi import lib
+from semshare._abi import ffi, lib
 from semshare._native import LockCore
 from semshare.errors import LimitReached
 from semshare.named import Named
@@ -50,6 +50,12 @@ class PlacesLock(Owned, LockCore):
 def plan_of(kind: int, limit: int = 0) -> Plan:
     """The set of one: a lock, and a semaphore for each place."""
     return Plan(kind, lib.SEMSHARE_PLACES_NSEMS, limit=limit, remembers=True, adopts=False)
+
+
+def guard_of(memory: Any) -> int:
+    """Of a condition: the key of the set whose lock guards it; in the upper half 1 + the number of that semaphore."""
+    words = ffi.from_buffer("char[]", memory) + segment.STATE_OFFSET + segment.STATE_SIZE
+    return int(ffi.cast("struct semshare_places *", words).guard)
 
 
 def all_taken(what: str) -> LimitReached:

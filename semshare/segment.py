@@ -23,6 +23,9 @@ logger: Final = logging.getLogger("semshare")
 STATE_OFFSET: Final[int] = ffi.offsetof("struct semshare_lock_segment", "state")
 STATE_SIZE: Final[int] = ffi.sizeof("struct semshare_lock_state")
 
+# Of a pool of as many locks as a set can have semaphores at all.
+LARGEST: Final[int] = STATE_OFFSET + 65536 * STATE_SIZE
+
 # For a creator to fill it in. It takes microseconds; a machine may be busy, or the creator stopped.
 FILL_LIMIT = 5.0
 POLL = 0.001
@@ -113,6 +116,28 @@ class Segment:
             ffi.buffer(words.name)[:] = names.padded(name)
         lib.semshare_publish(ffi.addressof(words, "magic"), lib.SEMSHARE_LOCK_MAGIC)
 
+    def is_blank(self, key: int) -> bool:
+        """Whether it has no more than who fills it in may have written, in that order; else it is another program's.
+
+        Of one with a magic number it says nothing.
+        """
+        size = len(self.mapping)
+        if size % lib.SEMSHARE_LOCK_SEGMENT_SIZE or size > LARGEST:
+            return False
+        # Its maker may have gone on between a look at the head and one at the rest: then the head has the key now.
+        return self._looks_blank(key) or self._looks_blank(key)
+
+    def _looks_blank(self, key: int) -> bool:
+        words = self._words
+        version = words.abi_version
+        if words.key or words.features:
+            ours = version == lib.SEMSHARE_ABI_VERSION and words.key == key & 0xFFFFFFFF and not words.features
+            behind = STATE_OFFSET
+        else:
+            ours = version in (0, lib.SEMSHARE_ABI_VERSION)
+            behind = ffi.offsetof("struct semshare_lock_segment", "semid")
+        return ours and not bytes(memoryview(self.mapping)[behind:]).strip(b"\0")
+
     def close(self) -> None:
         """Detach, once nobody has a view of it."""
         self._words = ffi.NULL
@@ -165,7 +190,8 @@ def find(shmid: int | None, key: int | None) -> SegmentState | None:
 def maker_of(key: int, semid: int) -> int | None:
     """The process that makes the set `semid`, which nobody has published: it made the segment under its key before.
 
-    None if that is not known: there is none that this user may see, or it is of another set, or another program's.
+    0 if that is one of ours, of another pid namespace. None if it is not known who it is: there is no segment that this
+    user may see, or it is of another set, or another program's.
     """
     shmid = lib.shmget(key, 0, 0)
     state = state_of(shmid) if shmid >= 0 else None
@@ -173,8 +199,21 @@ def maker_of(key: int, semid: int) -> int | None:
     if state is None or segment is None:
         return None
     try:
-        its = segment.magic == 0 or (segment.magic == lib.SEMSHARE_LOCK_MAGIC and segment.semid == semid)
-        return state.creator if its else None
+        if segment.magic == lib.SEMSHARE_LOCK_MAGIC:
+            return state.creator if segment.semid == semid else None
+        return (state.creator or None) if segment.is_blank(key) else None
+    finally:
+        segment.close()
+
+
+def known_by(key: int) -> tuple[str, int] | None:
+    """The name and the kind of what has that key, as its companion says; None if this user sees none."""
+    shmid = lib.shmget(key, 0, 0)
+    segment = attach(shmid, readonly=True) if shmid >= 0 else None
+    if segment is None:
+        return None
+    try:
+        return (segment.name, segment.kind) if segment.magic == lib.SEMSHARE_LOCK_MAGIC else None
     finally:
         segment.close()
 
@@ -218,13 +257,14 @@ def claim(key: int, count: int, plan: Plan, what: str, mode: int) -> tuple[bool,
             _refuse_strange(shmid, plan, what)
             return True, None
         magic, semid = old.magic, old.semid
+        left = _is_left_behind(old, key, deadline) if magic == 0 else magic == lib.SEMSHARE_LOCK_MAGIC
         old.close()
-        if magic not in (0, lib.SEMSHARE_LOCK_MAGIC):
-            _refuse_strange(shmid, plan, what)
-            return True, None
-        if magic == 0 and not is_dead(state.creator):
+        if left is None:
             _wait(deadline, state, what)
             continue
+        if not left:
+            _refuse_strange(shmid, plan, what)
+            return True, None
         # Looked at after the segment: its set is gone, or was never made and never will be.
         if lib.semget(key, 0, 0) >= 0 if magic == 0 else _is_set_of(key, semid):
             return False, None
@@ -271,12 +311,13 @@ def companion(
             _refuse_strange(shmid, plan, what)
             return None
         if segment.magic == 0:
-            state = state_of(shmid)
-            if state is None or not is_dead(state.creator) or lib.shmget(key, 0, 0) != shmid:
+            left = _is_left_behind(segment, key, deadline)
+            if left is None or lib.shmget(key, 0, 0) != shmid:
                 segment.close()
-                _wait(deadline, state, what)
+                _wait(deadline, state_of(shmid), what)
                 continue
-            segment.fill(key, semid, count, name, plan.kind, plan.limit)
+            if left:
+                segment.fill(key, semid, count, name, plan.kind, plan.limit)
         if segment.magic != lib.SEMSHARE_LOCK_MAGIC:
             segment.close()
             _refuse_strange(shmid, plan, what)
@@ -330,6 +371,23 @@ def _make(key: int, count: int, plan: Plan, what: str, mode: int) -> tuple[bool,
         lib.shmctl(shmid, lib.IPC_RMID, ffi.NULL)
         _refuse_strange(shmid, plan, what)
     return True, segment
+
+
+def _is_left_behind(segment: Segment, key: int, deadline: float) -> bool | None:
+    """Whether the maker of a segment that has no magic number died before it was filled in.
+
+    False: it is the memory of another program, which is not ours to write, or to remove. None: look again, without
+    having it attached meanwhile.
+    """
+    if not segment.is_blank(key):
+        return None if segment.magic else False  # it may have been filled in just now
+    state = state_of(segment.shmid)
+    if state is None or not is_dead(state.creator):
+        return None
+    # Others who look for its maker have it for an instant; a program that uses it has it for long.
+    if state.attached > 1:
+        return False if time.monotonic() > deadline else None
+    return True
 
 
 def _is_set_of(key: int, semid: int) -> bool:
@@ -394,10 +452,6 @@ def all_segments() -> Iterator[SegmentState]:
         # key, shmid, perms, size, cpid, lpid, nattch, uid, gid, cuid, cgid, atime, dtime, ctime
         words = [int(word) for word in line.split()]
         yield SegmentState(words[1], words[0] & 0xFFFFFFFF, words[3], words[4], words[6], words[9], words[13])
-
-
-# A pool of as many locks as a set can have semaphores at all.
-LARGEST: int = STATE_OFFSET + 65536 * ffi.sizeof("struct semshare_lock_state")
 
 
 def all_companions() -> Iterator[tuple[SegmentState, Segment]]:

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from semshare import arguments
 from semshare._abi import ffi, lib
-from semshare.errors import BadKey, BadValue, Error, Removed, Timeout, failure
+from semshare.errors import BadKey, BadValue, Error, LimitReached, Removed, Timeout, WrongSize, failure
 
 INT_MAX: Final = 0x7FFFFFFF
 UINT_MAX: Final = 0xFFFFFFFF
@@ -80,6 +80,10 @@ class SemaphoreSet:
 
     Raises:
         NotFound, NameExists, Denied, Error: what semget says.
+        WrongSize: there is one, and it has fewer semaphores than `count` (EINVAL).
+        BadValue: it is to be made, and no `count` is given (EINVAL).
+        LimitReached: there are as many sets or semaphores as there may be (ENOSPC), or a set cannot have
+            so many (EINVAL).
     """
 
     def __init__(
@@ -109,7 +113,10 @@ class SemaphoreSet:
         flags = (lib.IPC_CREAT if create else 0) | (lib.IPC_EXCL if exclusive else 0) | (mode if create else 0)
         self.semid = -1
         signed = number - (1 << 32) if number >= 1 << 31 else number
-        self.semid = self._checked(lib.semget(signed, count, flags), "semget")
+        semid = lib.semget(signed, count, flags)
+        if semid < 0:
+            raise self._cannot_open(ffi.errno, signed, count)
+        self.semid = int(semid)
         self.count = self.stat().semaphores
 
     def __repr__(self) -> str:
@@ -126,10 +133,35 @@ class SemaphoreSet:
             raise self._failure(ffi.errno, doing)
         return int(result)
 
-    def _failure(self, code: int, doing: str) -> Error:
+    def _cannot_open(self, code: int, key: int, count: int) -> Error:
+        """What semget says of a number of semaphores that cannot be."""
+        from semshare import advice  # which looks at sets by way of this module
+
+        what = f"{self._what}: semget"
+        found = -1 if key == lib.IPC_PRIVATE else lib.semget(key, 0, 0)
+        has = _count_of(found) if found >= 0 else None
+        if code == errno.EINVAL and has is not None and count > has:
+            return WrongSize(
+                code,
+                f"{what}: there is one, and it has {has} semaphores, not {count}; open it with count={has}, or less",
+            )
+        if code == errno.EINVAL and found < 0 and not count:
+            return BadValue(
+                code,
+                f"{what}: there is none, and a new one has to have semaphores: give count=, 1 to {_most_per_set()}",
+            )
+        if code == errno.ENOSPC or (code == errno.EINVAL and count):
+            return LimitReached(code, f"{what}: {advice.sets_are_limited(count)}")
+        return self._failure(code, "semget")
+
+    def _failure(self, code: int, doing: str, number: int = 0) -> Error:
         # The kernel says EINVAL of a set that was removed before the call, as of a bad argument.
         if code == errno.EINVAL and self.semid >= 0 and not exists(self.semid):
             return Removed(code, f"{self._what}: {doing}: there is no such set, or not any more; make a new one")
+        if code == errno.EINVAL and number and number >= self.count:
+            return BadValue(
+                code, f"{self._what}: {doing}: semaphore {number}: it has {self.count}; give 0 to {self.count - 1}"
+            )
         return failure(code, self._what, doing)
 
     # ---------------------------------------------------------------------------------------------------- operations
@@ -143,6 +175,7 @@ class SemaphoreSet:
 
         Raises:
             WouldBlock: an operation with IPC_NOWAIT would have to wait.
+            BadValue: there are no operations (EINVAL), or a number does not fit (ERANGE).
             Timeout: the time was over (errno EAGAIN, as of semtimedop).
             Removed: the set was removed, before (errno EINVAL) or meanwhile (errno EIDRM).
         """
@@ -178,6 +211,8 @@ class SemaphoreSet:
                 break
         if code == errno.EAGAIN and limit is not None and not any(o.flags & lib.IPC_NOWAIT for o in given):
             raise Timeout(code, f"{self._what}: semtimedop: nobody made it possible within {timeout} s; try again")
+        if code == errno.EINVAL and not given and exists(self.semid):
+            raise BadValue(code, f"{self._what}: semop: there are no operations; give one or more")
         raise self._failure(code, "semtimedop" if timeout is not None else "semop")
 
     # ------------------------------------------------------------------------------------------------------ commands
@@ -185,9 +220,11 @@ class SemaphoreSet:
     def _control(self, number: int, command: int, argument: Any = None, doing: str = "semctl") -> int:
         number = arguments.between("number", number, 0, INT_MAX, "semaphores are numbered from 0")
         # The argument of a variadic call carries its own C type; where a command has none, none is passed.
-        if argument is None:
-            return self._checked(lib.semctl(self.semid, number, command), doing)
-        return self._checked(lib.semctl(self.semid, number, command, argument), doing)
+        more = () if argument is None else (argument,)
+        result = lib.semctl(self.semid, number, command, *more)
+        if result < 0:
+            raise self._failure(ffi.errno, doing, number)
+        return int(result)
 
     def value(self, number: int = 0) -> int:
         """GETVAL"""
@@ -261,6 +298,20 @@ def _state(state: Any) -> SetState:
         state.sem_ctime,
         state.sem_nsems,
     )
+
+
+def _count_of(semid: int) -> int | None:
+    """Semaphores of a set; None if this user may not read it, or it is gone."""
+    state = ffi.new("struct semid_ds *")
+    return int(state.sem_nsems) if lib.semctl(semid, 0, lib.IPC_STAT, state) >= 0 else None
+
+
+def _most_per_set() -> str:
+    """SEMMSL, for messages."""
+    try:
+        return f"{limits().semaphores_per_set} (SEMMSL, the first number of sysctl kernel.sem)"
+    except Error:
+        return "SEMMSL, the first number of sysctl kernel.sem"
 
 
 def exists(semid: int) -> bool:

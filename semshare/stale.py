@@ -25,7 +25,7 @@ from semshare._abi import ffi, lib
 from semshare._native import is_dead
 from semshare.area_info import AreaInfo
 from semshare.errors import Error, Removed
-from semshare.named_set import NOUNS
+from semshare.named_set import NOUNS, is_waited_for
 from semshare.segment import Segment, SegmentState
 from semshare.semaphore_set import SemaphoreSet
 
@@ -203,8 +203,11 @@ def _set_of(state: SegmentState, companion: Segment) -> SemaphoreSet | None:
 
 
 def _was_finished(taken: SemaphoreSet, last_operation: int, kind: int) -> bool:
-    """A new set is published by a semop. One that another program made, and was adopted, has a value or a last pid."""
-    if last_operation:
+    """A new set is published by a semop.
+
+    One that another program made, and was adopted, has a value, or a last pid, or somebody sleeps in it.
+    """
+    if last_operation or is_waited_for(taken.semid):
         return True
     return kind != lib.SEMSHARE_SET_POOL and (taken.value(0) > 0 or taken.pid(0) > 0)
 
@@ -236,7 +239,7 @@ def _remove_set(state: SegmentState, taken: SemaphoreSet, kind: int) -> bool:
     if now is None or now.attached:
         return False
     with contextlib.suppress(Error):
-        if taken.stat().last_operation and not _is_idle(taken, kind):
+        if _was_finished(taken, taken.stat().last_operation, kind) and not _is_idle(taken, kind):
             return False
         taken.remove()
         return bool(lib.shmctl(state.shmid, lib.IPC_RMID, ffi.NULL) >= 0)

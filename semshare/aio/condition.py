@@ -148,7 +148,8 @@ class Condition(Form):
         Raises:
             as wait(); and what predicate() raises.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
+        limit = limit_of(timeout)
+        deadline = None if limit is None else time.monotonic() + limit
         while not (result := predicate()):
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:

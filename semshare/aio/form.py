@@ -45,7 +45,7 @@ def seconds_of(blocking: bool, timeout: float | None) -> float | None:
     Raises:
         ValueError, OverflowError, TypeError: they make no sense.
     """
-    given = -1.0 if timeout is None else timeout + 0.0
+    given = -1.0 if timeout is None else arguments.any_seconds("timeout", timeout)
     if not blocking:
         if given != -1:
             raise ValueError("can't specify a timeout for a non-blocking call")
@@ -88,22 +88,24 @@ class Form(Identified):
         self.semid: int = sync.semid
 
     @classmethod
-    def create(cls: type[_Self], name: str | None = None, *, key: int | None = None, **options: Unpack[Kept]) -> _Self:
+    def create(
+        cls: type[_Self], name: str | None = None, *arguments: Any, key: int | None = None, **options: Unpack[Kept]
+    ) -> _Self:
         """Make a new one, as create() of the synchronous form."""
         # Which of them it takes, each class tells.
-        return cls(name, key=key, create=True, exclusive=True, **options)  # type: ignore[misc]
+        return cls(name, *arguments, key=key, create=True, exclusive=True, **options)  # type: ignore[misc]
 
     @classmethod
     def attach(
         cls: type[_Self],
         name: str | None = None,
-        *,
+        *arguments: Any,
         key: int | None = None,
         semid: int | None = None,
         **options: Unpack[Kept],
     ) -> _Self:
         """Open one that exists, as attach() of the synchronous form."""
-        return cls(name, key=key, semid=semid, create=False, **options)  # type: ignore[misc]
+        return cls(name, *arguments, key=key, semid=semid, create=False, **options)  # type: ignore[misc]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return attach, (type(self), {**self._called(), **self._options()})

@@ -4,17 +4,21 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
+from typing import Final
 
 import click
 
-from semshare import Area, AreaInfo, NotFound, Removed, SemaphoreSet, device, key_of, segment, stale
+from semshare import Area, AreaInfo, NotFound, Removed, SemaphoreSet, device, key_of, segment, shm, stale
 from semshare._abi import ffi, lib
 from semshare.area import list_areas
 from semshare.cli import age
 from semshare.cli.group import Failure
-from semshare.named_set import NOUNS
+from semshare.named_set import NOUNS, signed_key
 from semshare.stale import Stale
+
+NOT_THERE: Final = "there is no area, ring or lock of that name; semshare ls shows all"
 
 
 def _key(_: click.Context, parameter: click.Parameter, given: str | None) -> int | None:
@@ -66,6 +70,9 @@ def command(names: tuple[str, ...], key: int | None, only_stale: bool, yes: bool
 
 
 def _remove_stale(names: tuple[str, ...], yes: bool, dry_run: bool) -> None:
+    missing = [name for name in names if not _is_there(name)]
+    for name in missing:
+        Failure(f"{name}: {NOT_THERE}").show()
     found = stale.find(names or None)
     wanted = [each for each in found if each.certain or names]
     unsure = [each for each in found if each not in wanted]
@@ -75,12 +82,13 @@ def _remove_stale(names: tuple[str, ...], yes: bool, dry_run: bool) -> None:
         )
         _show(unsure)
         click.echo()
-    if not wanted:
+    if not wanted and len(missing) < max(len(names), 1):
         click.echo("nothing is stale")
-        return
-    if dry_run:
+    if not wanted or dry_run:
         for each in wanted:
             _say(each.kind, each.name, each.detail, dry_run)
+        if missing:
+            raise SystemExit(1)
         return
     click.echo("stale:")
     _show(wanted)
@@ -89,8 +97,23 @@ def _remove_stale(names: tuple[str, ...], yes: bool, dry_run: bool) -> None:
     left = [each for each in wanted if not _removed(each)]
     for each in left:
         Failure(f"{each.kind} {each.name} was left: it is in use now, or another user's ({each.detail})").show()
-    if left:
+    if left or missing:
         raise SystemExit(1)
+
+
+def _is_there(name: str) -> bool:
+    """Whether there is anything of that name, whoever may look at it."""
+    try:
+        key = key_of(name)
+    except ValueError as error:
+        raise Failure(str(error)) from error
+    signed = signed_key(key)
+    return (
+        lib.semget(signed, 0, 0) >= 0
+        or lib.shmget(signed, 0, 0) >= 0
+        or any(os.path.lexists(path) for path in (shm.path_of(name), *shm.bell_paths(name)))
+        or any(info.name == name for info in list_areas())
+    )
 
 
 def _removed(each: Stale) -> bool:
@@ -131,7 +154,7 @@ def _remove(name: str, dry_run: bool) -> None:
         # Not listed, it may be a file that is no area, or one that this user may not look at: then this says so.
         Area(name, readonly=True).close()
     except NotFound as error:
-        raise Failure(f"{name}: there is no area, ring or lock of that name; semshare ls shows all") from error
+        raise Failure(f"{name}: {NOT_THERE}") from error
 
 
 def _remove_area(info: AreaInfo, dry_run: bool) -> None:
@@ -158,7 +181,7 @@ def _remove_area(info: AreaInfo, dry_run: bool) -> None:
 def _remove_lock(name: str | None, key: int, dry_run: bool) -> bool:
     """Remove the bare lock, of any kind, of that name or key, if there is one; it is known by its companion segment."""
     what = f"lock {name!r}" if name is not None else f"lock with key {key:#x}"
-    signed = key - (1 << 32) if key >= 1 << 31 else key
+    signed = signed_key(key)
     shmid = lib.shmget(signed, 0, 0)
     companion = segment.attach(shmid, readonly=True) if shmid >= 0 else None
     if companion is None or companion.magic != lib.SEMSHARE_LOCK_MAGIC:

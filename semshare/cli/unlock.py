@@ -10,6 +10,7 @@ from semshare._abi import lib
 from semshare.cli import inventory, sets
 from semshare.cli.group import Failure
 from semshare.cli.sets import SetInfo
+from semshare.named_set import with_article
 
 
 @click.command("unlock", short_help="Free a lock whose holder is dead.")
@@ -63,7 +64,13 @@ def command(name: str | None, semid: int | None, number: int | None, force: bool
 def _checked(found: SetInfo | None, number: int | None, count: int, what: str) -> int:
     """Which semaphore it is, if that is a lock."""
     if found is not None and found.kind in (*sets.OWNERLESS, lib.SEMSHARE_SET_RWLOCK):
-        raise Failure(f"{what}: it is a {found.use}, which nobody holds; semshare inspect shows its state")
+        look = f"semshare inspect {found.name or f'--semid {found.semid}'}"
+        if found.kind == lib.SEMSHARE_SET_RWLOCK:
+            raise Failure(
+                f"{what}: it is a read/write lock, which cannot be freed this way: who reads or writes gives that back "
+                f"when it ends, however it does; {look} shows who that is"
+            )
+        raise Failure(f"{what}: it is {with_article(found.use)}, which nobody holds; {look} shows its state")
     if found is not None and found.kind == lib.SEMSHARE_SET_POOL:
         if number is None:
             raise Failure(f"{what}: it is a pool of {count} locks; say which: --number 0 to {count - 1}")

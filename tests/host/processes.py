@@ -13,6 +13,8 @@ from typing import Callable
 
 # Children die with the test run, however that ends. Looked up before any fork.
 _prctl = ctypes.CDLL(None).prctl
+_unshare = ctypes.CDLL(None, use_errno=True).unshare
+CLONE_NEWIPC, CLONE_NEWPID = 0x08000000, 0x20000000
 PR_SET_PDEATHSIG = 1
 
 LIMIT = 60.0
@@ -96,3 +98,17 @@ class Gate:
         """Give the descriptors back."""
         os.close(self._read)
         os.close(self._write)
+
+
+def in_new_namespace(kind: int, function: Callable[[], object]) -> int:
+    """What became of a child in a namespace of its own: its exit code."""
+
+    def enter() -> None:
+        assert _unshare(kind) == 0, os.strerror(ctypes.get_errno())
+        sys.exit(Child(function).wait())
+
+    if os.getuid():
+        import pytest  # which programs that use this do without
+
+        pytest.skip("needs root to make a namespace")
+    return Child(enter).wait()

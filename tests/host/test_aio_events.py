@@ -221,6 +221,8 @@ async def test_times_of_waits_for_a_condition(condition):
         assert await condition.wait(timeout=0) is False
         assert await condition.wait_for(lambda: False, timeout=0.01) is False
         assert await condition.wait_for(lambda: 7) == 7
+        with pytest.raises(TypeError, match="timeout is a number of seconds, not str: '1'"):
+            await condition.wait_for(lambda: False, "1")
         assert condition.held()
     assert condition.waiters() == 0
 

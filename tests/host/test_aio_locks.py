@@ -173,8 +173,10 @@ async def test_senseless_arguments_are_refused_as_by_threading(lock):
         ({"timeout": math.nan}, ValueError),
         ({"timeout": 1e300}, OverflowError),
         ({"timeout": "1"}, TypeError),
+        ({"timeout": b"1"}, TypeError),
+        ({"timeout": [1]}, TypeError),
     ]:
-        with pytest.raises(error):
+        with pytest.raises(error, match="timeout"):
             lock.acquire(**arguments)
     assert not lock.locked()
 

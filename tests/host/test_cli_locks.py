@@ -600,7 +600,7 @@ def test_unlock_refuses_a_number_of_what_is_no_pool(name, lock):
     assert semshare("unlock", name, "--number", "0").exit_code == 0
 
 
-@pytest.mark.parametrize("make", [lambda name: Event(name), lambda name: Semaphore(name, 0), lambda name: RWLock(name)])
+@pytest.mark.parametrize("make", [lambda name: Event(name), lambda name: Semaphore(name, 0)])
 def test_unlock_leaves_alone_what_nobody_holds(name, make):
     """An event that is set has the value 0, as a lock that is taken has."""
     made = make(name)
@@ -610,8 +610,21 @@ def test_unlock_leaves_alone_what_nobody_holds(name, make):
     for more in ([], ["--force"]):
         ended = semshare("unlock", name, *more)
         assert ended.exit_code == 1 and "nobody holds" in ended.stderr and ended.stderr.count("\n") == 1
+        assert f"it is {'an event' if isinstance(made, Event) else 'a semaphore'}," in ended.stderr
+        assert f"semshare inspect {name} " in ended.stderr
     assert SemaphoreSet(semid=made.semid).values() == values
     made.unlink()
+
+
+def test_unlock_leaves_a_read_write_lock_alone_and_says_who_tells_who_has_it(name):
+    lock = RWLock(name)
+    with lock.write():
+        for more in ([name], [name, "--force"], ["--semid", str(lock.semid)]):
+            ended = semshare("unlock", *more)
+            assert ended.exit_code == 1 and ended.stderr.count("\n") == 1
+            assert f"semshare inspect {name} " in ended.stderr and "nobody" not in ended.stderr
+        assert lock.write().held() and lock.locked()
+    lock.unlink()
 
 
 def test_unlock_frees_a_plain_programs_semaphore_by_its_semid():

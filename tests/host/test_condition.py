@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import mmap
 import os
 import pickle
@@ -14,20 +13,20 @@ import subprocess
 import sys
 import threading
 import time
-from typing import Callable
 
 import pytest
 from effort import scaled
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from processes import Child, wait_until
+from processes import CLONE_NEWIPC, CLONE_NEWPID, Child, in_new_namespace, wait_until
 from semshare._abi import ffi, lib
 
 from semshare import (
     Condition,
     LimitReached,
     Lock,
+    LockPool,
     NameExists,
     NotFound,
     OwnerDied,
@@ -35,14 +34,12 @@ from semshare import (
     RLock,
     SemaphoreSet,
     WrongKind,
+    key_of,
     places,
 )
 
 LONG = 60.0
 """A time that is not over in any test that passes."""
-
-unshare = ctypes.CDLL(None, use_errno=True).unshare
-CLONE_NEWIPC, CLONE_NEWPID = 0x08000000, 0x20000000
 
 
 @pytest.fixture
@@ -208,6 +205,8 @@ def test_waiting_for_a_predicate(condition):
         assert condition.wait_for(lambda: False, 0.01) is False
         assert condition.wait_for(lambda: [], 0) == []
         assert condition.wait_for(lambda: 5) == 5
+        with pytest.raises(TypeError, match="timeout is a number of seconds, not str: '1'"):
+            condition.wait_for(lambda: False, "1")
 
 
 @pytest.mark.parametrize(
@@ -411,11 +410,36 @@ def test_another_lock_than_others_have_is_refused(names):
     condition = Condition(name, lock)
     try:
         for wrong in (None, other):
-            with pytest.raises(WrongKind, match="another lock"):
+            with pytest.raises(WrongKind, match=rf"another lock: lock '{lock.name}' \(key {lock.key:#x}\); give"):
                 Condition(name, wrong)
         Condition(name, Lock(lock.name)).close()
     finally:
         for each in (condition, lock, other):
+            each.unlink()
+
+
+@pytest.mark.parametrize("which", ["own", "of a pool", "by key", "gone"])
+def test_who_gives_another_lock_is_told_which_others_have(names, which):
+    name, other = names(), names()
+    key = key_of(other)
+    pool = LockPool(other, 4) if which == "of a pool" else None
+    if pool is not None:
+        lock, says = pool[2], f"lock 2 of lock pool '{other}' (key {key:#x})"
+    elif which == "own":
+        lock, says = None, "its own (lock=None)"
+    elif which == "by key":
+        lock, says = Lock(key=key), f"lock (key {key:#x})"
+    else:
+        lock, says = Lock(other), f"semaphore 0 of the set with key {key:#x}"
+    condition, wrong = Condition(name, lock), Lock(names())
+    if which == "gone":
+        lock.unlink()
+    try:
+        with pytest.raises(WrongKind) as caught:
+            Condition.attach(name, wrong)
+        assert f"another lock: {says}; give it the same" in str(caught.value)
+    finally:
+        for each in (condition, wrong, pool or lock or condition):
             each.unlink()
 
 
@@ -465,18 +489,6 @@ def test_each_of_many_items_is_taken_by_one(condition, shared):
             condition.notify()
     assert [child.wait() for child in children] == [0] * consumers
     assert values(condition) == [1] + [0] * places.MOST
-
-
-def in_new_namespace(kind: int, function: Callable[[], object]) -> int:
-    """What became of a child in a namespace of its own: its exit code."""
-
-    def enter() -> None:
-        assert unshare(kind) == 0, os.strerror(ctypes.get_errno())
-        sys.exit(Child(function).wait())
-
-    if os.getuid():
-        pytest.skip("needs root to make a namespace")
-    return Child(enter).wait()
 
 
 def test_a_waiter_of_another_pid_namespace_is_not_taken_for_dead(condition):

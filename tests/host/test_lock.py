@@ -315,6 +315,16 @@ def test_statistics_add_up(lock, name):
     assert LockStatistics().percentile(0.5) is None
 
 
+def test_statistics_are_shown_in_a_line():
+    assert repr(LockStatistics()) == "<LockStatistics 0 acquisitions, 0 contended>"
+    waits = [0] * len(LockStatistics().wait_ns)
+    waits[40] = 99
+    waits[80] = 1
+    shown = LockStatistics(300, 100, waits)
+    half, most = shown.percentile(0.5), shown.percentile(0.99)
+    assert repr(shown) == f"<LockStatistics 300 acquisitions, 100 contended, waits p50 {half} ns, p99 {most} ns>"
+
+
 def test_a_percentile_is_at_most_a_quarter_too_high():
     for value in (0, 1, 3, 4, 1000, 123456789, (1 << 64) - 1):
         end = lib.semshare_histogram_value(lib.semshare_histogram_bucket(value))

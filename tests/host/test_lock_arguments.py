@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import copy
-import ctypes
 import errno
 import inspect
 import logging
@@ -12,9 +11,9 @@ import math
 import os
 import pickle
 import threading
-from pathlib import Path
 
 import pytest
+from limits import with_limits
 from lock_factories import KINDS, LOCKS
 from processes import Child
 from semshare._abi import ffi, lib
@@ -46,7 +45,9 @@ from semshare import (
     WrongKind,
     WrongSize,
     advice,
+    aio,
     key_of,
+    named_set,
 )
 
 # Each class that has a set of its own, and what else a new one has to be given.
@@ -68,9 +69,6 @@ each_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.id)
 each_lock = pytest.mark.parametrize("kind", LOCKS, ids=lambda kind: kind.id)
 # Permits are held by nobody.
 each_held = pytest.mark.parametrize("kind", [k for k in LOCKS if "Semaphore" not in k.id], ids=lambda kind: kind.id)
-
-CLONE_NEWIPC = 0x08000000
-_libc = ctypes.CDLL(None, use_errno=True)
 
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="needs root to become somebody else")
 
@@ -216,6 +214,55 @@ def test_create_is_for_what_does_not_exist_and_attach_for_what_does(cls, name):
         cls.attach(name)
 
 
+@pytest.mark.parametrize(("cls", "size"), [(LockPool, "count"), (Barrier, "parties"), (aio.Barrier, "parties")])
+def test_who_makes_one_without_a_size_is_told_which_to_give(cls, size, name):
+    for make in (cls, cls.create):
+        with pytest.raises(NotFound, match=f"{name}.*give {size}="):
+            make(name)
+    with pytest.raises(NotFound, match="let somebody create it first") as caught:
+        cls.attach(name)
+    assert f"{size}=" not in str(caught.value)
+    made = cls(name, **{size: 2})
+    with pytest.raises(NameExists):
+        cls.create(name)
+    assert cls(name).semid == made.semid
+    made.unlink()
+
+
+ARGUMENTS = [
+    (Semaphore, 3, lambda made: made.value),
+    (BoundedSemaphore, 3, lambda made: made.limit),
+    (LockPool, 3, len),
+    (Barrier, 3, lambda made: made.parties),
+    (aio.Semaphore, 3, lambda made: made.value),
+    (aio.BoundedSemaphore, 3, lambda made: made.limit),
+    (aio.Barrier, 3, lambda made: made.parties),
+]
+
+
+@pytest.mark.parametrize(("cls", "argument", "look"), ARGUMENTS)
+def test_create_and_attach_take_what_the_class_takes_behind_the_name(cls, argument, look, name):
+    made = cls.create(name, argument)
+    attached = cls.attach(name, argument)
+    assert look(made) == look(attached) == argument and made.semid == attached.semid
+    made.unlink()
+    made = cls.create(None, argument, key=key_of(name))
+    assert look(made) == argument and cls.attach(None, argument, key=key_of(name)).semid == made.semid
+    made.unlink()
+
+
+def test_create_and_attach_take_the_lock_of_a_condition(name, names):
+    lock = Lock(names())
+    made = Condition.create(name, lock)
+    assert made.lock is lock and Condition.attach(name, lock).semid == made.semid
+    made.unlink(), lock.unlink()
+
+
+def test_create_takes_no_more_than_the_class(name):
+    with pytest.raises(TypeError, match="positional"):
+        Lock.create(name, 3)
+
+
 @each_class
 def test_exclusive_is_for_a_new_one(cls, name):
     for given in ({"name": name, "create": False}, {"semid": 5}):
@@ -228,7 +275,7 @@ def test_who_opens_it_as_another_kind_is_told_what_it_is(made, name):
         if cls is type(made):
             continue
         for given in ({"name": name}, {"key": made.key}, {"semid": made.semid}):
-            with pytest.raises(WrongKind, match=f"is a {made._noun}") as caught:
+            with pytest.raises(WrongKind, match=f"is {named_set.with_article(made._noun)};") as caught:
                 cls(**given, **CLASSES[cls])
             assert caught.value.errno == errno.EMEDIUMTYPE
             assert "open it as that" in str(caught.value)
@@ -307,9 +354,10 @@ def test_a_semaphore_counts_from_0_to_32767(names, value):
 
 
 def test_more_permits_than_there_may_be_are_refused(names):
-    with make_and_remove(Semaphore, names(), value=32767) as semaphore, make_and_remove(
-        BoundedSemaphore, names(), value=2
-    ) as bounded:
+    with (
+        make_and_remove(Semaphore, names(), value=32767) as semaphore,
+        make_and_remove(BoundedSemaphore, names(), value=2) as bounded,
+    ):
         for each, most in ((semaphore, 32767), (bounded, 2)):
             with pytest.raises(BadValue, match=f"more than.*{most}") as caught:
                 each.release()
@@ -583,25 +631,6 @@ def change_segment_mode(shmid, mode):
 
 
 # -------------------------------------------------------------------------------------------------------------- limits
-
-
-def with_limits(sem: str, function, **others: int) -> None:
-    """A child in an IPC namespace of its own, where kernel.sem and others are as told, does it."""
-
-    def child():
-        if _libc.unshare(CLONE_NEWIPC):
-            os._exit(77)
-        try:
-            for path, value in {"sem": sem, **others}.items():
-                Path(f"/proc/sys/kernel/{path}").write_text(str(value))
-        except OSError:
-            os._exit(77)
-        function()
-
-    status = Child(child).wait()
-    if status == 77:
-        pytest.skip("limits cannot be changed here: it needs root, a namespace of one's own and /proc/sys to write")
-    assert status == 0
 
 
 @each_class

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import random
@@ -15,7 +16,8 @@ from itertools import repeat
 from pathlib import Path
 
 import pytest
-from processes import Child, Gate, wait_until
+import sysv_ipc
+from processes import CLONE_NEWPID, Child, Gate, in_new_namespace, wait_until
 from semshare._abi import ffi, lib
 
 from semshare import (
@@ -24,11 +26,14 @@ from semshare import (
     NameCollision,
     NotFound,
     OwnerDied,
+    RWLock,
+    Semaphore,
     SemaphoreSet,
     Timeout,
     key_of,
     named_set,
     segment,
+    stale,
 )
 from semshare.segment import Segment, attach
 
@@ -401,8 +406,10 @@ def test_a_semaphore_that_was_reset_is_told_to_both_owners(lock, name):
         mine.acquire()
         gate.open()
         done.pass_through()
-        with pytest.raises(LockBroken, match="reset"):
+        with pytest.raises(LockBroken, match=r"reset.*Check what it guards") as caught:
             mine.release()
+        assert f"remove it (semshare rm {name}), and open it anew" in str(caught.value)
+        assert "to make a new one" not in str(caught.value), "there is one"
         assert not mine.held()
 
     child = Child(hold)
@@ -416,6 +423,8 @@ def test_a_semaphore_that_was_reset_is_told_to_both_owners(lock, name):
     assert semaphores.value() == 0, "the first owner must not give back what the second holds"
     lock.release()
     assert semaphores.value() == 1
+    with lock:
+        assert not Lock(name).acquire_nowait(), "it goes on as it is"
     gate.close(), done.close()
 
 
@@ -495,12 +504,123 @@ def test_a_lock_whose_maker_was_killed_in_between_is_made_anew(name, step, opene
     start.close()
 
 
-def test_a_set_that_nobody_knows_the_maker_of_is_made_anew_after_a_while(name, monkeypatch):
+@pytest.fixture
+def swept(name):
+    """Whatever a test has made under its name is removed behind it."""
+    yield
+    with contextlib.suppress(sysv_ipc.ExistentialError):
+        sysv_ipc.SharedMemory(key_of(name)).remove()
+    with contextlib.suppress(NotFound):
+        SemaphoreSet(key_of(name)).remove()
+
+
+@pytest.mark.parametrize("opened", [Lock, RWLock, Semaphore, lambda name: Lock(name, create=False)])
+def test_a_set_without_a_value_that_nobody_knows_the_maker_of_is_not_removed(name, swept, monkeypatch, opened):
     monkeypatch.setattr(named_set, "UNKNOWN_LIMIT", 0.05)
-    abandoned = SemaphoreSet(key_of(name), count=1, create=True)
+    foreign = SemaphoreSet(key_of(name), count=3, create=True)
+    with pytest.raises(Timeout, match=f"another program made set {foreign.semid} .* ipcrm -S {key_of(name):#x}"):
+        opened(name)
+    assert SemaphoreSet(key_of(name)).semid == foreign.semid
+    foreign.set_value(0, 1)
     with Lock(name) as lock:
-        assert lock.semid != abandoned.semid
+        assert lock.semid == foreign.semid
     lock.unlink()
+
+
+@pytest.mark.parametrize(("number", "delta"), [(0, -1), (2, -1)])
+@pytest.mark.parametrize("memory", [None, "blank", "of one of us who died"])
+def test_a_set_without_a_value_in_which_others_sleep_is_used(name, swept, number, delta, memory):
+    foreign = SemaphoreSet(key_of(name), count=3, create=True)
+    if memory == "blank":
+        assert Child(half_made, name, "segment").wait() == 0
+    sleeper = Child(lambda: foreign.operate([(number, delta)]))
+    try:
+        wait_until(lambda: foreign.waiters(number) == 1, "a sleeper")
+        if memory == "of one of us who died":
+            assert Child(Lock, name).wait() == 0
+            assert stale.find([name]) == []
+        began = time.monotonic()
+        lock = Lock(name)
+        assert time.monotonic() - began < named_set.UNKNOWN_LIMIT
+        assert lock.semid == foreign.semid and lock.locked()
+        foreign.operate([(number, -delta)])
+        assert sleeper.wait() == 0
+        foreign.operate([(0, 1)])
+        with lock:
+            pass
+        lock.unlink()
+    finally:
+        sleeper.kill()
+
+
+# ------------------------------------------------------------------------------------- memory of other programs
+
+
+def foreign_memory(name: str, content: bytes, at: int = 4) -> int:
+    """A segment under the name's key whose maker, another program, has ended. Returns its id."""
+
+    def make():
+        memory = sysv_ipc.SharedMemory(key_of(name), sysv_ipc.IPC_CREX, size=4096, init_character=b"\0")
+        memory.write(content, at)
+        memory.detach()
+
+    assert Child(make).wait() == 0
+    return lib.shmget(key_of(name), 0, 0)
+
+
+@pytest.mark.parametrize("there", ["no set", "a set"])
+@pytest.mark.parametrize(("content", "at"), [(b"data", 4), (b"data", 8), (b"data", 30), (b"x", 4095)])
+def test_memory_of_another_program_that_begins_with_zeros_is_left_alone(name, swept, caplog, there, content, at):
+    shmid = foreign_memory(name, content, at)
+    before = sysv_ipc.SharedMemory(key_of(name)).read()
+    if there == "a set":
+        SemaphoreSet(key_of(name), count=1, create=True).set_value(0, 1)
+    began = time.monotonic()
+    with Lock(name) as lock:
+        assert time.monotonic() - began < segment.FILL_LIMIT
+        assert lock.owner() is None and "another program" in caplog.text
+    lock.unlink()
+    assert lib.shmget(key_of(name), 0, 0) == shmid
+    assert sysv_ipc.SharedMemory(key_of(name)).read() == before
+
+
+def test_memory_of_another_program_does_not_make_a_set_ours(name, swept, monkeypatch):
+    monkeypatch.setattr(named_set, "UNKNOWN_LIMIT", 0.05)
+    foreign_memory(name, b"data")
+    foreign = SemaphoreSet(key_of(name), count=1, create=True)
+    with pytest.raises(Timeout, match="another program"):
+        Lock(name)
+    foreign.remove()
+
+
+@pytest.mark.parametrize("there", ["no set", "a set"])
+def test_empty_memory_that_another_program_uses_is_left_alone(name, swept, monkeypatch, there):
+    monkeypatch.setattr(segment, "FILL_LIMIT", 0.1)
+    shmid = foreign_memory(name, b"")
+    user = sysv_ipc.SharedMemory(key_of(name))
+    if there == "a set":
+        SemaphoreSet(key_of(name), count=1, create=True).set_value(0, 1)
+    with Lock(name) as lock:
+        assert lock.owner() is None
+    lock.unlink()
+    assert lib.shmget(key_of(name), 0, 0) == shmid
+    assert not user.read().strip(b"\0")
+    user.detach()
+
+
+def test_a_lock_whose_maker_was_killed_in_another_pid_namespace_is_made_anew_after_a_while(name, monkeypatch):
+    """Whether that lives cannot be seen from here, but that it is one of ours."""
+    monkeypatch.setattr(named_set, "UNKNOWN_LIMIT", 0.05)
+    monkeypatch.setattr(named_set, "MAKER_LIMIT", 0.5)
+    assert Child(half_made, name, "filled").wait() == 0
+    abandoned = SemaphoreSet(key_of(name))
+
+    def make():
+        with Lock(name) as lock:
+            assert lock.semid != abandoned.semid
+        lock.unlink()
+
+    assert in_new_namespace(CLONE_NEWPID, make) == 0
 
 
 def test_who_makes_it_and_lives_is_waited_for(name, monkeypatch):

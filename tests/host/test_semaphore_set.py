@@ -14,6 +14,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from limits import with_limits
 from processes import Child, wait_until
 
 from semshare import (
@@ -24,6 +25,7 @@ from semshare import (
     BadValue,
     Denied,
     Error,
+    LimitReached,
     NameExists,
     NotFound,
     Operation,
@@ -31,6 +33,7 @@ from semshare import (
     SemaphoreSet,
     Timeout,
     WouldBlock,
+    WrongSize,
     key_of,
 )
 from semshare import semaphore_set as module
@@ -114,6 +117,56 @@ def test_errno_is_the_kernels(semaphores, operations, number):
     assert caught.value.errno == number
     assert f"set {semaphores.semid}" in str(caught.value) and errno.errorcode[number] in str(caught.value)
     assert semaphores.values() == [0, 0, 0]
+
+
+def refused(call, error, number=errno.EINVAL) -> str:
+    """What it says, without what looks elsewhere for what is known here."""
+    with pytest.raises(error) as caught:
+        call()
+    assert caught.value.errno == number
+    said = str(caught.value)
+    assert "man 2" not in said and "semshare doctor" not in said
+    return said
+
+
+def test_numbers_of_semaphores_that_cannot_be(name, semaphores):
+    key, most = key_of(name), module.limits().semaphores_per_set
+    for create in (key, IPC_PRIVATE):
+        said = refused(lambda create=create: SemaphoreSet(create, create=True), BadValue)
+        assert f"give count=, 1 to {most} (SEMMSL" in said
+        said = refused(lambda create=create: SemaphoreSet(create, count=most + 1, create=True), LimitReached)
+        assert f"at most {most} semaphores (SEMMSL)" in said and f"would have {most + 1}" in said
+    made = SemaphoreSet(key, count=2, create=True)
+    try:
+        for create in (False, True):
+            said = refused(lambda create=create: SemaphoreSet(key, count=3, create=create), WrongSize)
+            assert f"{key:#x}" in said and "it has 2 semaphores, not 3" in said
+    finally:
+        made.remove()
+
+
+def test_semaphores_that_it_has_not(semaphores):
+    for call in (lambda: semaphores.set_value(3, 1), lambda: semaphores.value(5), lambda: semaphores.waiters(3)):
+        assert "it has 3; give 0 to 2" in refused(call, BadValue)
+    assert "give one or more" in refused(lambda: semaphores.operate([]), BadValue)
+    semaphores.remove()
+    for call in (lambda: semaphores.value(5), lambda: semaphores.operate([])):
+        refused(call, Removed)
+
+
+def test_what_could_not_be_done_at_once(semaphores):
+    said = refused(lambda: semaphores.operate([(0, -1, IPC_NOWAIT)]), WouldBlock, errno.EAGAIN)
+    assert "try again, or wait for it" in said
+
+
+def test_as_many_sets_as_there_may_be():
+    def fill():
+        made = SemaphoreSet(IPC_PRIVATE, count=1, create=True)
+        said = refused(lambda: SemaphoreSet(IPC_PRIVATE, count=1, create=True), LimitReached, errno.ENOSPC)
+        assert "there are 1 sets, and 1 there may be (SEMMNI)" in said and "sysctl kernel.sem=" in said
+        made.remove()
+
+    with_limits("250 32000 32 1", fill)
 
 
 @pytest.mark.parametrize("operation", [(-1, 1), (70000, 1), (0, 40000), (0, -40000), (0, 1, 1 << 20)])

@@ -212,8 +212,23 @@ def test_a_dry_run_asks_nobody(name):
 
 
 def test_nobody_is_asked_if_nothing_is_stale(name):
+    lock = Lock(name)
     ended = rm("--stale", name)
     assert ended.returncode == 0 and ended.stdout == "nothing is stale\n" and ended.stderr == ""
+    lock.unlink()
+
+
+def test_what_does_not_exist_is_not_passed_over_in_silence(names):
+    there, absent = names(), names()
+    for more in (["--yes"], ["--dry-run"], []):
+        ended = rm("--stale", absent, *more)
+        assert ended.returncode == 1 and ended.stdout == ""
+        assert f"{absent}: there is no area, ring or lock of that name" in ended.stderr
+    left_behind(there, LOCK, [1])
+    ended = rm("--stale", absent, there, "--yes")
+    assert ended.returncode == 1 and absent in ended.stderr and f"removed lock {there}" in ended.stdout
+    ended = rm("--stale", "no/name", "--yes")
+    assert ended.returncode == 1 and ended.stderr.count("\n") == 1
 
 
 @posix_areas
