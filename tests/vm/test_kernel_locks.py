@@ -661,6 +661,40 @@ def test_bounded_semaphore_keeps_its_bound(limit):
         assert semaphore.value() == 0
 
 
+def test_bounded_semaphore_without_its_companion_is_not_one_without_a_bound():
+    with Set("locks", KIND_BOUNDED, (32767,), limit=2, companion=False) as made:
+        assert errno_of(KernelLock, SEMAPHORE, "locks") == errno_of(KernelLock, SEMAPHORE, key=made.key) == "ENXIO"
+        for value, answer in ((16384, "ENXIO"), (16383, None), (0, None)):
+            semctl(made.semid, 0, SETVAL, value)
+            assert errno_of(lambda: KernelLock(SEMAPHORE, "locks").close()) == answer
+        semctl(made.semid, 0, SETVAL, 32767)
+        # Whatever else one opens it as.
+        KernelLock(MUTEX, "locks").close()
+    with Set("locks", KIND_BOUNDED, (32767,), limit=2) as made:
+        abi.libc.shmctl(made.segment.shmid, IPC_RMID, None)
+        assert errno_of(KernelLock, SEMAPHORE, "locks") == "ENXIO"
+    with Set("locks", KIND_SEMAPHORE, (32767,)), KernelLock(SEMAPHORE, "locks") as semaphore:
+        assert semaphore.value() == 32767
+
+
+@pytest.mark.parametrize("function", ["ksys_shmget", "do_shmat", "semctl_main"])
+def test_a_kernel_without_a_function_has_no_bounded_semaphores(function):
+    with kernel.everything_unloaded():
+        assert kernel.load("semshare", f"hide={function}") == 0
+        assert kernel.load("semshare_lock_test") == 0
+
+        def answer():
+            return errno_of(lambda: KernelLock(SEMAPHORE, "locks").close())
+
+        # Nor without companion and value any semaphores.
+        asks = function == "semctl_main"
+        for companion in (True, False):
+            with Set("locks", KIND_BOUNDED, (32767,), limit=2, companion=companion):
+                assert answer() == (None if asks and companion else "ENXIO")
+            with Set("locks", KIND_SEMAPHORE, (3,), companion=companion):
+                assert answer() == ("ENXIO" if asks and not companion else None)
+
+
 def test_event_lets_all_go_on():
     with one_of(EVENT) as (made, event):
         assert errno_of(event.wait) == "EAGAIN" and errno_of(event.wait, timeout_ms=20) == "ETIMEDOUT"
