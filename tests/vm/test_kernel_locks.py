@@ -448,6 +448,14 @@ def test_semaphore_at_its_maximum(lock, mutex):
     assert lock.value() == 32767
 
 
+def test_block_that_could_not_give_its_lock_back_says_so(lock, mutex):
+    """Where it says that all is well, by whatever positive number; an error of its own stays."""
+    for value, answer in ((0, "EPERM"), (1, "EPERM"), (2**31 - 1, "EPERM"), (2**64 - 5, "EIO")):
+        for thread in (0, 1):
+            assert errno_of(mutex.scoped, thread, value=value) == answer
+            assert lock.value() == 1
+
+
 def test_dead_holder_without_undo_is_named(lock, mutex):
     child = Child(lambda: semop(lock.semid, (0, -1, 0)))
     pid = child.pid
