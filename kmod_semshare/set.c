@@ -245,9 +245,10 @@ struct semshare_lock_state *semshare_set_state(struct semshare_set *set, unsigne
 /*
  * A set that was just made is not for use before its maker has operated on it once,
  * which is the last thing that it does.  One that a plain program made by SETVAL
- * has a value, or a last process.
+ * has a value, or a last process.  So has a pool before its maker has operated on it, by the
+ * SETALL that gives it values: for who knows then that it is one, @operated.
  */
-static int set_check_finished(struct semshare_set *set)
+static int set_check_finished(struct semshare_set *set, bool *operated)
 {
 	struct semid64_ds ds;
 	union semshare_semun arg = { .buf = &ds };
@@ -256,7 +257,8 @@ static int set_check_finished(struct semshare_set *set)
 	answer = semshare_sem_control(set->ns, set->semid, 0, IPC_STAT, arg);
 	if (answer < 0)
 		return answer;
-	if (ds.sem_otime)
+	*operated = ds.sem_otime;
+	if (*operated)
 		return 0;
 	answer = semshare_set_ask(set, 0, GETVAL);
 	if (!answer)
@@ -266,6 +268,7 @@ static int set_check_finished(struct semshare_set *set)
 
 static int set_find(struct semshare_set *set, u32 key, const char *name)
 {
+	bool operated;
 	int semid, err;
 
 	/* Asking to alter it: who may not is told now. */
@@ -281,9 +284,11 @@ static int set_find(struct semshare_set *set, u32 key, const char *name)
 	set->verified = jiffies;
 	err = semshare_sem_may_alter(set->ns, semid);
 	if (!err)
-		err = set_check_finished(set);
+		err = set_check_finished(set, &operated);
 	if (!err)
 		err = semshare_companion_open(&set->companion, key, semid, set->facts.nsems, name);
+	if (!err && !operated && set->companion.kind == SEMSHARE_SET_POOL)
+		err = -EAGAIN;
 	return err;
 }
 

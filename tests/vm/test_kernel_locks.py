@@ -214,6 +214,20 @@ def test_a_set_that_is_not_finished_is_not_opened():
     KernelLock(RWLOCK, "locks").close()
 
 
+def test_a_pool_that_is_not_published_is_not_opened():
+    """Its maker gives it values, and a last process, by SETALL before the semop that publishes it."""
+    with Set("locks", KIND_POOL, (0, 1, 1, 1), published=False) as pool:
+        assert pool.values() == [0, 1, 1, 1]
+        for kind, numbers in ((MUTEX, ()), (MUTEX, (2,)), (MULTI, (1, 3))):
+            assert errno_of(KernelLock, kind, "locks", numbers=numbers) == "EAGAIN"
+        assert errno_of(KernelLock, MUTEX, key=pool.key) == "EAGAIN"
+        semop(pool.semid, (0, 1, 0))
+        KernelLock(MUTEX, "locks").close()
+        with KernelLock(MULTI, "locks", numbers=(0, 3)) as multi:
+            multi.lock()
+            multi.unlock()
+
+
 def test_plain_set_is_what_it_is_opened_as():
     """As sysv_ipc makes it: by SETVAL, without a companion, of any number of semaphores."""
     semid = abi.semget(0x5EED, 3, IPC_CREAT | IPC_EXCL | 0o600)
