@@ -62,18 +62,30 @@ static struct sembuf *to_give(struct semshare_multi *multi)
 	return multi->operations + 2 * multi->count;
 }
 
-/* One by one, where not all can be given: those that are ours still. */
-static int give_each(struct semshare_multi *multi)
+/* One of them, as in semshare_mutex_give(). */
+static int give_one(struct semshare_multi *multi, unsigned int number, bool intact)
+{
+	const struct sembuf give = { .sem_num = number, .sem_op = 1 };
+	int err;
+
+	if (!intact && !semshare_set_is_ours(multi->set, number, 0))
+		return -EPROTO;
+	err = semshare_set_do(multi->set, &give, 1);
+	/* Somebody raised it to its maximum. */
+	return err == -ERANGE ? -EPROTO : err;
+}
+
+/*
+ * One by one, where not all can be given at once.  With their words intact they are
+ * ours, else those that are ours still are given.  Return: 0 if all were.
+ */
+static int give_each(struct semshare_multi *multi, bool intact)
 {
 	unsigned int i;
 	int err = 0;
 
-	for (i = 0; i < multi->count; i++) {
-		const struct sembuf give = { .sem_num = multi->members[i].number, .sem_op = 1 };
-
-		if (semshare_set_is_ours(multi->set, give.sem_num, 0))
-			err = semshare_set_do(multi->set, &give, 1) ?: err;
-	}
+	for (i = 0; i < multi->count; i++)
+		err = give_one(multi, multi->members[i].number, intact) ?: err;
 	return err;
 }
 
@@ -91,16 +103,18 @@ static int multi_give(struct semshare_multi *multi)
 		WRITE_ONCE(multi->doubted, true);
 	/* Before the V: behind it another task may have them by this handle. */
 	smp_store_release(&multi->holder, NULL);
-	if (!err)
-		err = semshare_set_try(multi->set, to_give(multi), multi->count);
+	if (err) {
+		give_each(multi, false);
+		return err;
+	}
+	err = semshare_set_try(multi->set, to_give(multi), multi->count);
 	/* -E2BIG: root has lowered semopm; -ERANGE: somebody raised one to its maximum. */
 	if (err == -E2BIG)
-		return give_each(multi);
-	if (err == -EPROTO || err == -ERANGE) {
+		err = give_each(multi, true);
+	else if (err == -ERANGE)
+		err = give_each(multi, true) ?: -EPROTO;
+	if (err == -EPROTO)
 		WRITE_ONCE(multi->doubted, true);
-		give_each(multi);
-		return -EPROTO;
-	}
 	return err;
 }
 
@@ -263,11 +277,16 @@ EXPORT_SYMBOL_GPL(semshare_multi_of);
  */
 void semshare_multi_close(struct semshare_multi *multi)
 {
+	int err;
+
 	if (!multi)
 		return;
-	/* As in multi_give(). */
-	if (multi->holder && semshare_set_try(multi->set, to_give(multi), multi->count))
-		give_each(multi);
+	if (multi->holder) {
+		err = semshare_set_try(multi->set, to_give(multi), multi->count);
+		/* As in multi_give(); nobody is here to be told what cannot be given. */
+		if (err == -E2BIG || err == -ERANGE)
+			give_each(multi, true);
+	}
 	semshare_set_close(multi->set);
 	kvfree(multi->operations);
 	kvfree(multi);

@@ -529,6 +529,50 @@ def test_several_locks_are_had_all_or_none():
             assert errno_of(KernelLock, MULTI, "locks", numbers=numbers) == "EINVAL"
 
 
+@contextlib.contextmanager
+def semopm(limit):
+    path = Path("/proc/sys/kernel/sem")
+    before = path.read_text().split()
+    path.write_text(" ".join([*before[:2], str(limit), before[3]]))
+    try:
+        yield
+    finally:
+        path.write_text(" ".join(before))
+
+
+def test_several_locks_are_given_one_by_one_where_root_has_lowered_semopm():
+    """Their words say that they are its own, whatever was done to the semaphores; what cannot be given is told."""
+
+    def look(pool, number):
+        # Whoever looks whether it is taken is the last process.
+        semop(pool.semid, (number, 0, 0))
+
+    def at_maximum(pool, number):
+        semctl(pool.semid, number, SETVAL, 32767)
+
+    def as_ever(pool, number):
+        pass
+
+    for meanwhile, answer, value in ((as_ever, None, 1), (look, None, 1), (at_maximum, "EPROTO", 32767)):
+        with one_of(MULTI) as (pool, multi):
+            multi.lock(1)
+            meanwhile(pool, 3)
+            with semopm(1):
+                assert errno_of(multi.unlock, 1) == answer
+            assert pool.values() == [1, 1, 1, value]
+            # With nothing amiss nobody finds it suspect.
+            assert multi.lock_suspect(1) is bool(answer)
+            multi.unlock(1) if not answer else None
+    # Closed they are given, too.
+    with one_of(MULTI) as (pool, _):
+        with KernelLock(MULTI, "locks", numbers=(1, 3)) as other:
+            other.lock(1)
+            look(pool, 3)
+            with semopm(1):
+                other.close()
+        assert pool.values() == [1] * 4
+
+
 # ------------------------------------------------------------------------------------------------------------ rwlock
 
 
