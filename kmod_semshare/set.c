@@ -13,6 +13,7 @@
  * After kthread_stop() every operation that would sleep fails, so nothing that gives
  * anything back ever sleeps.
  */
+#include <linux/atomic.h>
 #include <linux/export.h>
 #include <linux/instruction_pointer.h>
 #include <linux/jiffies.h>
@@ -190,21 +191,78 @@ int semshare_set_ask(struct semshare_set *set, unsigned int number, int cmd)
 	return answer == -EINVAL ? -EIDRM : answer;
 }
 
+/*
+ * Users can free a lock that a task has by a handle.  Another task that then gets the
+ * semaphore, by the same handle, finds the handle taken, and leaves the semaphore as it
+ * is for the first to give back.  That one has to know it: if its words are not as it
+ * left them it asks the kernel who has the semaphore, is told of the other, and to
+ * nobody's advantage would leave it as well.  So the other writes who it is into
+ * @lowered_by of the handle, and looks whether the first is there to read it:
+ *
+ *	the first gives		the other has come
+ *	---------------		------------------
+ *	leave the handle	tell: write @lowered_by
+ *	(full barrier)		(full barrier)
+ *	hear: take @lowered_by	is the handle taken?
+ *
+ * One of them at least sees what the other did.  If the other sees that the handle is
+ * free it takes back what it wrote.  If that is gone, the first has it, and gives the
+ * semaphore back for both.  Else the first never will: to it the semaphore is that of
+ * who operated on it last, so the other tries to get the handle as if it had come now.
+ * (If its words are as it left them the first gives back in any case.  Then somebody
+ * raised the semaphore while it was inside, and it may stay raised by one: as to whoever gets
+ * it by another handle, and found out in the same way.)
+ */
+
+/**
+ * semshare_lowered_tell - current has the semaphore of a lock that another task has
+ * @lowered_by: of the handle by which both
+ *
+ * A full barrier: what is read behind it is read after it is written.
+ */
+void semshare_lowered_tell(int *lowered_by)
+{
+	(void)xchg(lowered_by, task_tgid_vnr(current));
+}
+
+/**
+ * semshare_lowered_hear - who has told, and that no more
+ * @lowered_by: of the handle
+ *
+ * A full barrier: it is read after what was written before it.
+ *
+ * Return: a process, in the pid namespace of its own, or 0.
+ */
+int semshare_lowered_hear(int *lowered_by)
+{
+	return xchg(lowered_by, 0);
+}
+
 /**
  * semshare_set_is_ours - whether a lock is still current's to give back
  * @set: the set
  * @number: of the semaphore
  * @taken: its value while somebody has the lock
+ * @lowered_by: from semshare_lowered_hear(), when current had left the handle
  *
  * For when its words are not as current left them.  Either somebody scribbled over
  * them, and the semaphore is still ours to give; or the semaphore was changed and
  * somebody else is inside: to give it back would let in a third.  The kernel
- * tells, as it remembers who operated on it last.
+ * tells, as it remembers who operated on it last.  @lowered_by is not inside: current
+ * gives back in its stead.
+ *
+ * To be asked after current has left the handle: whoever gets the semaphore by it before
+ * is in @lowered_by, and whoever gets it later is the one that the kernel names.
  */
-bool semshare_set_is_ours(struct semshare_set *set, unsigned int number, int taken)
+bool semshare_set_is_ours(struct semshare_set *set, unsigned int number, int taken,
+			  int lowered_by)
 {
-	return semshare_set_ask(set, number, GETVAL) == taken &&
-	       semshare_set_ask(set, number, GETPID) == task_tgid_vnr(current);
+	int last;
+
+	if (semshare_set_ask(set, number, GETVAL) != taken)
+		return false;
+	last = semshare_set_ask(set, number, GETPID);
+	return last == task_tgid_vnr(current) || (lowered_by && last == lowered_by);
 }
 
 /* ------------------------------------------------------------------ words */

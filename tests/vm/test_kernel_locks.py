@@ -455,6 +455,57 @@ def test_two_owners_by_a_raised_semaphore(lock, mutex):
     semop(lock.semid, (0, 1, SEM_UNDO))
 
 
+def force(made, number=0, free=1):
+    """Free what somebody has as semshare unlock --force does; and a process had it since, and said that all is well."""
+    semop(made.semid, (number, 1 if free else -1, 0))
+    made.write(EPOCH, made.word(EPOCH, number) + 3, number)
+
+
+def test_lock_that_was_forced_open_is_not_left_taken_by_nobody(lock, mutex):
+    """Who gets the semaphore beside the one who has the handle does not raise it: the other must know it."""
+    for taker in (2, 0):
+        mutex.lock_suspect(1)
+        force(lock)
+        assert errno_of(mutex.lock, taker) == "EPROTO" and lock.value() == 0
+        assert errno_of(mutex.unlock, 1) == "EPROTO"
+        assert lock.value() == 1
+        assert mutex.lock_suspect(taker) is True
+        mutex.consistent(taker)
+        mutex.unlock(taker)
+    # But what a process has since stays the process's.
+    mutex.lock(1)
+    force(lock)
+    assert errno_of(mutex.lock, 2) == "EPROTO"
+    semop(lock.semid, (0, 1, 0))
+    lock.take()
+    assert errno_of(mutex.unlock, 1) == "EPROTO"
+    assert lock.value() == 0
+    lock.give()
+
+
+@pytest.mark.parametrize("kind", [MUTEX, MULTI, RWLOCK], ids=["mutex", "multi", "rwlock"])
+def test_lock_that_was_forced_open_is_never_left_taken_by_nobody(kind):
+    """Also if it is given back at the same moment: who then gets it has it."""
+    dice = random.Random(1)
+    seen = {None: 0, "EPROTO": 0, "EAGAIN": 0}
+    with one_of(kind) as (made, handle):
+        before = made.values()
+        for turn in range(scaled(1000, 200)):
+            handle.lock_suspect(1)
+            for number in (1, 3) if kind == MULTI else (0,):
+                force(made, number, 0 if kind == RWLOCK else 1)
+            handle.begin(lk.LOCK, 2, flags=lk.SUSPECT)
+            for _ in range(dice.randrange(1000)):
+                pass
+            assert errno_of(handle.unlock, 1) == "EPROTO"
+            answer = errno_of(handle.collect, 2)
+            seen[answer] += 1
+            if answer is None:
+                handle.unlock(2)
+            assert made.values() == before, turn
+    print(seen)
+
+
 def test_semaphore_at_its_maximum(lock, mutex):
     mutex.lock()
     semctl(lock.semid, 0, SETVAL, 32767)
@@ -529,6 +580,22 @@ def test_several_locks_are_had_all_or_none():
             assert errno_of(KernelLock, MULTI, "locks", numbers=numbers) == "EINVAL"
 
 
+def test_several_locks_that_were_forced_open_are_not_left_taken_by_nobody():
+    for forced in ((1,), (1, 3)):
+        with one_of(MULTI) as (pool, multi):
+            multi.lock(1)
+            for number in forced:
+                force(pool, number)
+            for number in {1, 3} - set(forced):
+                semop(pool.semid, (number, 1, 0))
+            assert errno_of(multi.lock, 2) == "EPROTO" and pool.values() == [1, 0, 1, 0]
+            assert errno_of(multi.unlock, 1) == "EPROTO"
+            assert pool.values() == [1] * 4
+            assert multi.lock_suspect(2) is True
+            multi.consistent(2)
+            multi.unlock(2)
+
+
 @contextlib.contextmanager
 def semopm(limit):
     path = Path("/proc/sys/kernel/sem")
@@ -571,6 +638,17 @@ def test_several_locks_are_given_one_by_one_where_root_has_lowered_semopm():
             with semopm(1):
                 other.close()
         assert pool.values() == [1] * 4
+
+
+def test_several_locks_of_which_one_is_not_its_own_any_more():
+    with one_of(MULTI) as (pool, multi):
+        multi.lock(1)
+        force(pool, 1)
+        pool.take(1)
+        assert errno_of(multi.unlock, 1) == "EPROTO"
+        # It is the process's now.
+        assert pool.values() == [1, 0, 1, 1]
+        pool.give(1)
 
 
 # ------------------------------------------------------------------------------------------------------------ rwlock
@@ -679,6 +757,26 @@ def test_set_semaphores_are_found_out(rw):
     made.write(EPOCH, 77)
     assert errno_of(rwlock.downgrade) == "EPROTO"
     assert made.values() == [0, 0, 0] and errno_of(rwlock.read_unlock) == "EPERM"
+
+
+@pytest.mark.parametrize("end", ["unlock", "downgrade"])
+def test_writer_that_was_forced_out_leaves_nothing_taken_by_nobody(rw, end):
+    made, rwlock = rw
+    rwlock.lock(1)
+    force(made, WRITER, 0)
+    assert errno_of(rwlock.lock, 2) == "EPROTO" and made.values() == [1, 0, 0]
+    assert errno_of(rwlock.call, {"unlock": lk.UNLOCK, "downgrade": lk.DOWNGRADE}[end], 1) == "EPROTO"
+    assert made.values() == [0, 0, 0]
+    assert rwlock.lock_suspect(2) is True
+    rwlock.consistent(2)
+    rwlock.unlock(2)
+    # The words as they were left: nobody was inside meanwhile.
+    rwlock.lock(1)
+    semctl(made.semid, WRITER, SETVAL, 0)
+    assert errno_of(rwlock.lock, 2) == "EPROTO"
+    rwlock.downgrade(1)
+    assert made.values() == [0, 1, 0]
+    rwlock.read_unlock(1)
 
 
 @pytest.mark.parametrize("operation, values", [(lk.LOCK, [1, 0, 0]), (lk.READ_LOCK, [0, 1, 0])], ids=["write", "read"])
