@@ -281,7 +281,9 @@ EXPORT_SYMBOL_GPL(semshare_rwlock_write_unlock);
  * semshare_rwlock_downgrade - go on reading what was written
  * @rwlock: the lock, which current has to write
  *
- * No other writer comes in between.
+ * No other writer comes in between.  Not for blocks of semshare_scoped_write(): at their end
+ * they give back what was taken to write, which current then does not have, and what it
+ * has to read stays behind.  Use the plain calls.
  *
  * Context: process context; waits for nobody.
  * Return: 0 with the lock held to read; without it as semshare_mutex_unlock().

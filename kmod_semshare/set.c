@@ -77,8 +77,9 @@ int semshare_set_try(struct semshare_set *set, struct sembuf *sops, unsigned int
  * @deadline: until when to wait
  * @slice_ns: how long the slice before was; 0: this is the first
  *
- * kthread_stop() wakes nobody who sleeps for a semaphore, so it is noticed after the
- * slice.  But whoever begins another stands behind all others in the queue, and where
+ * A signal, kthread_stop() and removal of the set wake whoever sleeps.  Nothing does when
+ * a holder dies who took the semaphore without SEM_UNDO: for that one looks up after
+ * the slice.  But whoever begins another stands behind all others in the queue, and where
  * a turn takes longer to come than a slice is long it would never come: so each slice
  * is twice as long as the one before, from a second on, to LONGEST_SLICE_NS.
  *
@@ -395,15 +396,20 @@ static struct semshare_set *set_open(struct ipc_namespace *ns, u32 key, const ch
  *
  * Its locks operate it with the kernel's rights, so whether the caller may alter it is
  * asked here; and it is here that the companion is mapped, if the caller may write
- * it.  Without a companion everything works but for conditions and barriers;
- * nobody then knows who has a lock, or that its owner died.
+ * it.  Without a companion everything works but for conditions and barriers, and
+ * semaphores that look like bounded ones; nobody then knows who has a lock, or that its
+ * owner died.
+ *
+ * A segment that another program has under the same key is left alone.  But while its
+ * first word is 0 it looks like a companion that is being made, and the answer is
+ * -EAGAIN.  If it stays so, choose another name, or another key.
  *
  * Context: process context of a process, sleeps.
  * Return: the set, to be given back with semshare_set_close(), or
  *
  * * %-EINVAL - not a name, or @ns is NULL
  * * %-ENOENT - there is none of that name
- * * %-EAGAIN - its maker has not finished it yet: try again in a moment
+ * * %-EAGAIN - its maker has not finished it yet: try again in a moment; or see above
  * * %-EACCES - the caller may not alter it
  * * %-EEXIST - the key is that of another name as well
  * * %-EPROTO - it was made by another version of semshare, or makes no sense
