@@ -39,8 +39,9 @@ static int barrier_take(struct semshare_barrier *barrier, ktime_t deadline)
 }
 
 /*
- * Who has the lock of a barrier has it for an instant, and it is waited for so long even
- * if the time is over.  But a process may do what it likes with it, or be stopped.
+ * Kernel code has the lock of a barrier for an instant, and a process while it calls its
+ * action; so long it is waited for even if the time is over.  But an action may take its
+ * time, and a process do what it likes with the lock, or be stopped.
  */
 static ktime_t barrier_patience(ktime_t deadline)
 {
@@ -75,11 +76,16 @@ static int barrier_give_up(struct semshare_barrier *barrier,
  * Whose time is over breaks the barrier for all.  Who is interrupted is taken out, and the
  * others wait for another.
  *
+ * A process that is the last to come calls its action with the barrier's lock held.  Who
+ * is over time meanwhile waits SEMSHARE_PLACES_RECHECK_MS for the lock, then answers
+ * -ETIMEDOUT and leaves, and the others go on without it.  So where kernel threads wait
+ * with a limit, actions have to be shorter than that.
+ *
  * Context: process context, sleeps.
  * Return: a number of current's own among those that go on with it, 0 to parties - 1, or
  *
  * * %-ETIMEDOUT - the time is over, and the barrier is broken for that, unless somebody
- *   does not give its lock back
+ *   does not give its lock back, or has it for an action that takes too long
  * * %-EPIPE - it is broken, or was reset
  * * %-EINTR - a signal, or kthread_stop()
  * * %-ENOSPC - SEMSHARE_PLACES are inside, with those on their way out

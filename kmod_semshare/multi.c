@@ -32,6 +32,7 @@ struct semshare_multi_member {
  * struct semshare_multi - the locks, as all kernel code that shares the handle sees them
  * @set: their set, with a reference
  * @holder: the task that has them by way of this handle: only ever compared
+ * @lowered_by: who got their semaphores beside that one: see semshare_lowered_tell()
  * @doubted: they were given back although somebody else had been inside one as well
  * @operations: to try, to wait, to give: @count of each, never changed, as others
  *	carry them out while a task sleeps
@@ -41,6 +42,7 @@ struct semshare_multi_member {
 struct semshare_multi {
 	struct semshare_set *set;
 	const struct task_struct *holder;
+	int lowered_by;
 	bool doubted;
 	struct sembuf *operations;
 	unsigned int count;
@@ -62,26 +64,38 @@ static struct sembuf *to_give(struct semshare_multi *multi)
 	return multi->operations + 2 * multi->count;
 }
 
-/* One by one, where not all can be given: those that are ours still. */
-static int give_each(struct semshare_multi *multi)
+/* One of them, as in semshare_mutex_give(). */
+static int give_one(struct semshare_multi *multi, unsigned int number, bool intact, int lowered_by)
+{
+	const struct sembuf give = { .sem_num = number, .sem_op = 1 };
+	int err;
+
+	if (!intact && !semshare_set_is_ours(multi->set, number, 0, lowered_by))
+		return -EPROTO;
+	err = semshare_set_do(multi->set, &give, 1);
+	/* Somebody raised it to its maximum. */
+	return err == -ERANGE ? -EPROTO : err;
+}
+
+/*
+ * One by one, where not all can be given at once.  With their words intact they are
+ * ours, else those that are ours still are given.  Return: 0 if all were.
+ */
+static int give_each(struct semshare_multi *multi, bool intact, int lowered_by)
 {
 	unsigned int i;
 	int err = 0;
 
-	for (i = 0; i < multi->count; i++) {
-		const struct sembuf give = { .sem_num = multi->members[i].number, .sem_op = 1 };
-
-		if (semshare_set_is_ours(multi->set, give.sem_num, 0))
-			err = semshare_set_do(multi->set, &give, 1) ?: err;
-	}
+	for (i = 0; i < multi->count; i++)
+		err = give_one(multi, multi->members[i].number, intact, lowered_by) ?: err;
 	return err;
 }
 
 static int multi_give(struct semshare_multi *multi)
 {
 	struct semshare_multi_member *member;
+	int err = 0, lowered_by;
 	unsigned int i;
-	int err = 0;
 
 	for (i = 0; i < multi->count; i++) {
 		member = &multi->members[i];
@@ -91,16 +105,19 @@ static int multi_give(struct semshare_multi *multi)
 		WRITE_ONCE(multi->doubted, true);
 	/* Before the V: behind it another task may have them by this handle. */
 	smp_store_release(&multi->holder, NULL);
-	if (!err)
-		err = semshare_set_try(multi->set, to_give(multi), multi->count);
+	lowered_by = semshare_lowered_hear(&multi->lowered_by);
+	if (err) {
+		give_each(multi, false, lowered_by);
+		return err;
+	}
+	err = semshare_set_try(multi->set, to_give(multi), multi->count);
 	/* -E2BIG: root has lowered semopm; -ERANGE: somebody raised one to its maximum. */
 	if (err == -E2BIG)
-		return give_each(multi);
-	if (err == -EPROTO || err == -ERANGE) {
+		err = give_each(multi, true, lowered_by);
+	else if (err == -ERANGE)
+		err = give_each(multi, true, lowered_by) ?: -EPROTO;
+	if (err == -EPROTO)
 		WRITE_ONCE(multi->doubted, true);
-		give_each(multi);
-		return -EPROTO;
-	}
 	return err;
 }
 
@@ -130,9 +147,12 @@ int semshare_multi_lock(struct semshare_multi *multi, long timeout, bool *suspec
 					semshare_deadline(timeout));
 	if (err)
 		return err;
-	if (cmpxchg(&multi->holder, NULL, current)) {
+	/* As in semshare_mutex_take(). */
+	while (cmpxchg(&multi->holder, NULL, current)) {
 		WRITE_ONCE(multi->doubted, true);
-		return -EPROTO;
+		semshare_lowered_tell(&multi->lowered_by);
+		if (READ_ONCE(multi->holder) || !semshare_lowered_hear(&multi->lowered_by))
+			return -EPROTO;
 	}
 	doubted = READ_ONCE(multi->doubted);
 	for (i = 0; i < multi->count; i++) {
@@ -263,11 +283,16 @@ EXPORT_SYMBOL_GPL(semshare_multi_of);
  */
 void semshare_multi_close(struct semshare_multi *multi)
 {
+	int err;
+
 	if (!multi)
 		return;
-	/* As in multi_give(). */
-	if (multi->holder && semshare_set_try(multi->set, to_give(multi), multi->count))
-		give_each(multi);
+	if (multi->holder) {
+		err = semshare_set_try(multi->set, to_give(multi), multi->count);
+		/* As in multi_give(); nobody is here to be told what cannot be given. */
+		if (err == -E2BIG || err == -ERANGE)
+			give_each(multi, true, 0);
+	}
 	semshare_set_close(multi->set);
 	kvfree(multi->operations);
 	kvfree(multi);

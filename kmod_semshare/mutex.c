@@ -127,11 +127,13 @@ int semshare_mutex_take(struct semshare_mutex *mutex, ktime_t deadline, bool *su
 		return err;
 	/*
 	 * One of us has it, so somebody raised the semaphore.  It stays lowered, as
-	 * that one will raise it again.
+	 * that one will raise it again; unless it has left without hearing of us.
 	 */
-	if (cmpxchg(&mutex->holder, NULL, current)) {
+	while (cmpxchg(&mutex->holder, NULL, current)) {
 		WRITE_ONCE(mutex->doubted, true);
-		return -EPROTO;
+		semshare_lowered_tell(&mutex->lowered_by);
+		if (READ_ONCE(mutex->holder) || !semshare_lowered_hear(&mutex->lowered_by))
+			return -EPROTO;
 	}
 	found = semshare_words_enter(mutex->state, mutex->repaired, &mutex->epoch);
 	doubted = found != SEMSHARE_LOCK_SOUND || READ_ONCE(mutex->doubted);
@@ -154,18 +156,17 @@ int semshare_mutex_take(struct semshare_mutex *mutex, ktime_t deadline, bool *su
 int semshare_mutex_give(struct semshare_mutex *mutex)
 {
 	int err = semshare_words_leave(mutex->state, mutex->epoch);
-	bool ours = true;
+	int lowered_by;
 
 	if (trace_lock_released_enabled())
 		trace_lock_released(mutex->set->name,
 				    mutex->taken_ns ? ktime_get_ns() - mutex->taken_ns : 0);
-	if (err) {
+	if (err)
 		WRITE_ONCE(mutex->doubted, true);
-		ours = semshare_set_is_ours(mutex->set, mutex->number, 0);
-	}
 	/* Before the V: behind it another task may have the lock by this handle. */
 	smp_store_release(&mutex->holder, NULL);
-	if (ours)
+	lowered_by = semshare_lowered_hear(&mutex->lowered_by);
+	if (!err || semshare_set_is_ours(mutex->set, mutex->number, 0, lowered_by))
 		err = mutex_post(mutex) ?: err;
 	if (err == -EPROTO)
 		WRITE_ONCE(mutex->doubted, true);

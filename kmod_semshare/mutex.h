@@ -12,6 +12,7 @@
  * @state: the words beside it, NULL without a companion
  * @repaired: what it guards needs no repair when an owner died: it is never suspect
  * @holder: the task that has it by way of this handle: only ever compared
+ * @lowered_by: who got the semaphore beside that one: see semshare_lowered_tell()
  * @epoch: odd epoch of its ownership
  * @doubted: it was given back although somebody else had been inside as well
  * @taken_ns: since when, if tracing asks
@@ -22,6 +23,7 @@ struct semshare_mutex {
 	struct semshare_lock_state *state;
 	bool repaired;
 	const struct task_struct *holder;
+	int lowered_by;
 	u32 epoch;
 	bool doubted;
 	u64 taken_ns;

@@ -25,6 +25,7 @@
  * @state: the words of its writer, NULL without a companion
  * @inside: how many have it by way of this handle to read, or -1: one to write
  * @writer: that one: only ever compared
+ * @lowered_by: who got the semaphore to write beside it: see semshare_lowered_tell()
  * @epoch: odd epoch of its ownership
  * @doubted: two were inside at once that must not be
  */
@@ -33,6 +34,7 @@ struct semshare_rwlock {
 	struct semshare_lock_state *state;
 	atomic_t inside;
 	const struct task_struct *writer;
+	int lowered_by;
 	u32 epoch;
 	bool doubted;
 };
@@ -175,30 +177,33 @@ static int write_wait(struct semshare_rwlock *rwlock, ktime_t deadline)
 	return err;
 }
 
-/* The words' end of writing; false: the semaphore is another one's by now. */
-static bool write_leave(struct semshare_rwlock *rwlock, int *err)
+/*
+ * The words' end of writing, and the handle's, in which it leaves so many as @inside.
+ * Before the semaphore: behind it another task may have the lock by this handle.
+ */
+static int write_leave(struct semshare_rwlock *rwlock, int inside, int *lowered_by)
 {
-	*err = semshare_words_leave(rwlock->state, rwlock->epoch);
-	if (!*err)
-		return true;
-	rwlock_doubt(rwlock);
-	return semshare_set_is_ours(rwlock->set, SEMSHARE_RWLOCK_WRITER, 1);
+	int err = semshare_words_leave(rwlock->state, rwlock->epoch);
+
+	if (err)
+		rwlock_doubt(rwlock);
+	WRITE_ONCE(rwlock->writer, NULL);
+	atomic_set_release(&rwlock->inside, err ? 0 : inside);
+	*lowered_by = semshare_lowered_hear(&rwlock->lowered_by);
+	return err;
 }
 
-/* Before the semaphore: behind it another task may have the lock by this handle. */
-static void write_leave_handle(struct semshare_rwlock *rwlock, int inside)
+static bool write_is_ours(struct semshare_rwlock *rwlock, int lowered_by)
 {
-	WRITE_ONCE(rwlock->writer, NULL);
-	atomic_set_release(&rwlock->inside, inside);
+	return semshare_set_is_ours(rwlock->set, SEMSHARE_RWLOCK_WRITER, 1, lowered_by);
 }
 
 static int write_give(struct semshare_rwlock *rwlock)
 {
-	int err;
-	bool ours = write_leave(rwlock, &err);
+	int lowered_by;
+	int err = write_leave(rwlock, 0, &lowered_by);
 
-	write_leave_handle(rwlock, 0);
-	if (ours)
+	if (!err || write_is_ours(rwlock, lowered_by))
 		err = rwlock_do(rwlock, leave_write, ARRAY_SIZE(leave_write)) ?: err;
 	return err;
 }
@@ -228,12 +233,20 @@ int semshare_rwlock_write_lock(struct semshare_rwlock *rwlock, long timeout, boo
 		err = write_wait(rwlock, deadline);
 	if (err)
 		return err;
-	inside = atomic_cmpxchg(&rwlock->inside, 0, INSIDE_WRITER);
-	if (inside) {
-		/* Of us, too, one is inside.  If that one writes it will lower the semaphore. */
-		if (inside > 0)
+	/*
+	 * Of us, too, one is inside.  If that one writes it will lower the semaphore; unless
+	 * it has left without hearing of us.
+	 */
+	while ((inside = atomic_cmpxchg(&rwlock->inside, 0, INSIDE_WRITER))) {
+		rwlock_doubt(rwlock);
+		if (inside > 0) {
 			rwlock_do(rwlock, leave_write, ARRAY_SIZE(leave_write));
-		return rwlock_doubt(rwlock);
+			return -EPROTO;
+		}
+		semshare_lowered_tell(&rwlock->lowered_by);
+		if (atomic_read(&rwlock->inside) == INSIDE_WRITER ||
+		    !semshare_lowered_hear(&rwlock->lowered_by))
+			return -EPROTO;
 	}
 	WRITE_ONCE(rwlock->writer, current);
 	doubted = READ_ONCE(rwlock->doubted);
@@ -268,35 +281,31 @@ EXPORT_SYMBOL_GPL(semshare_rwlock_write_unlock);
  * semshare_rwlock_downgrade - go on reading what was written
  * @rwlock: the lock, which current has to write
  *
- * No other writer comes in between.
+ * No other writer comes in between.  Not for blocks of semshare_scoped_write(): at their end
+ * they give back what was taken to write, which current then does not have, and what it
+ * has to read stays behind.  Use the plain calls.
  *
  * Context: process context; waits for nobody.
  * Return: 0 with the lock held to read; without it as semshare_mutex_unlock().
  */
 int semshare_rwlock_downgrade(struct semshare_rwlock *rwlock)
 {
-	bool ours;
-	int err;
+	int err, lowered_by;
 
 	if (!semshare_may_sleep(_RET_IP_))
 		return -EOPNOTSUPP;
 	if (READ_ONCE(rwlock->writer) != current)
 		return -EPERM;
-	ours = write_leave(rwlock, &err);
-	if (err) {
-		write_leave_handle(rwlock, 0);
-		if (ours)
-			err = rwlock_do(rwlock, leave_write, ARRAY_SIZE(leave_write)) ?: err;
-		return err;
-	}
-	write_leave_handle(rwlock, 1);
-	err = rwlock_do(rwlock, write_to_read, ARRAY_SIZE(write_to_read));
-	if (err) {
+	err = write_leave(rwlock, 1, &lowered_by);
+	if (!err) {
+		err = rwlock_do(rwlock, write_to_read, ARRAY_SIZE(write_to_read));
+		if (!err)
+			return 0;
 		/* Somebody raised the readers to the maximum, or root has lowered semopm. */
 		atomic_dec(&rwlock->inside);
-		if (semshare_set_is_ours(rwlock->set, SEMSHARE_RWLOCK_WRITER, 1))
-			rwlock_do(rwlock, leave_write, ARRAY_SIZE(leave_write));
 	}
+	if (write_is_ours(rwlock, lowered_by))
+		err = rwlock_do(rwlock, leave_write, ARRAY_SIZE(leave_write)) ?: err;
 	return err;
 }
 EXPORT_SYMBOL_GPL(semshare_rwlock_downgrade);

@@ -4,7 +4,8 @@
  * .BoundedSemaphore.
  *
  * Nobody owns a permit: it may be given back by anybody, and nothing gives back what a
- * kernel thread has taken.  How a bound is kept: SEMSHARE_SET_BOUNDED.
+ * kernel thread has taken.  How a bound is kept: SEMSHARE_SET_BOUNDED.  Only the companion
+ * tells what it is; without it the value does where it is large, see semaphore_guess().
  */
 #include <linux/export.h>
 #include <linux/instruction_pointer.h>
@@ -88,26 +89,55 @@ int semshare_semaphore_value(struct semshare_semaphore *semaphore)
 }
 EXPORT_SYMBOL_GPL(semshare_semaphore_value);
 
+/*
+ * Is it one without a bound, if nobody knows what it is?  The value of a bounded one is
+ * 32767 - limit more than there are permits: to take one for a permit would have no end.
+ * So large a value is believed to be that, as few have so many permits; a small one
+ * may be that of a bounded one with a high limit all the same.
+ */
+static int semaphore_guess(struct semshare_set *set)
+{
+	int value;
+
+	if (set->companion.kind != SEMSHARE_SET_KINDS)
+		return 0;
+	value = semshare_set_ask(set, 0, GETVAL);
+	if (value < 0)
+		return value == -EOPNOTSUPP ? -ENXIO : value;
+	return value > SEMVMX / 2 ? -ENXIO : 0;
+}
+
 /**
  * semshare_semaphore_of - the semaphore that a set is
  * @set: the set, which the semaphore keeps
+ *
+ * A set without a companion that the caller may write is taken for a semaphore without a
+ * bound if its value is 16383 at most.  That is a guess: a bounded one of more
+ * than 16383 permits, most of which are taken, has so small a value as well.
  *
  * Context: process context, may sleep.
  * Return: the semaphore, to be given back with semshare_semaphore_close(), or
  *
  * * %-EPROTOTYPE - the set is no semaphore, but something else
+ * * %-ENXIO - its companion is missing, and it looks like a bounded one, which cannot be
+ *   told without; or this kernel lacks the function that tells its value
+ * * %-EIDRM - it was removed meanwhile
  * * %-ENOMEM
  * * %-EOPNOTSUPP - called where sleeping is not allowed
  */
 struct semshare_semaphore *semshare_semaphore_of(struct semshare_set *set)
 {
 	struct semshare_semaphore *semaphore;
+	int err;
 
 	if (!semshare_may_sleep(_RET_IP_))
 		return ERR_PTR(-EOPNOTSUPP);
 	if (!semshare_set_is(set, SEMSHARE_SET_SEMAPHORE) &&
 	    !semshare_set_is(set, SEMSHARE_SET_BOUNDED))
 		return ERR_PTR(-EPROTOTYPE);
+	err = semaphore_guess(set);
+	if (err)
+		return ERR_PTR(err);
 	semaphore = kzalloc(sizeof(*semaphore), GFP_KERNEL_ACCOUNT);
 	if (!semaphore)
 		return ERR_PTR(-ENOMEM);

@@ -13,6 +13,7 @@
  * After kthread_stop() every operation that would sleep fails, so nothing that gives
  * anything back ever sleeps.
  */
+#include <linux/atomic.h>
 #include <linux/export.h>
 #include <linux/instruction_pointer.h>
 #include <linux/jiffies.h>
@@ -76,8 +77,9 @@ int semshare_set_try(struct semshare_set *set, struct sembuf *sops, unsigned int
  * @deadline: until when to wait
  * @slice_ns: how long the slice before was; 0: this is the first
  *
- * kthread_stop() wakes nobody who sleeps for a semaphore, so it is noticed after the
- * slice.  But whoever begins another stands behind all others in the queue, and where
+ * A signal, kthread_stop() and removal of the set wake whoever sleeps.  Nothing does when
+ * a holder dies who took the semaphore without SEM_UNDO: for that one looks up after
+ * the slice.  But whoever begins another stands behind all others in the queue, and where
  * a turn takes longer to come than a slice is long it would never come: so each slice
  * is twice as long as the one before, from a second on, to LONGEST_SLICE_NS.
  *
@@ -190,21 +192,78 @@ int semshare_set_ask(struct semshare_set *set, unsigned int number, int cmd)
 	return answer == -EINVAL ? -EIDRM : answer;
 }
 
+/*
+ * Users can free a lock that a task has by a handle.  Another task that then gets the
+ * semaphore, by the same handle, finds the handle taken, and leaves the semaphore as it
+ * is for the first to give back.  That one has to know it: if its words are not as it
+ * left them it asks the kernel who has the semaphore, is told of the other, and to
+ * nobody's advantage would leave it as well.  So the other writes who it is into
+ * @lowered_by of the handle, and looks whether the first is there to read it:
+ *
+ *	the first gives		the other has come
+ *	---------------		------------------
+ *	leave the handle	tell: write @lowered_by
+ *	(full barrier)		(full barrier)
+ *	hear: take @lowered_by	is the handle taken?
+ *
+ * One of them at least sees what the other did.  If the other sees that the handle is
+ * free it takes back what it wrote.  If that is gone, the first has it, and gives the
+ * semaphore back for both.  Else the first never will: to it the semaphore is that of
+ * who operated on it last, so the other tries to get the handle as if it had come now.
+ * (If its words are as it left them the first gives back in any case.  Then somebody
+ * raised the semaphore while it was inside, and it may stay raised by one: as to whoever gets
+ * it by another handle, and found out in the same way.)
+ */
+
+/**
+ * semshare_lowered_tell - current has the semaphore of a lock that another task has
+ * @lowered_by: of the handle by which both
+ *
+ * A full barrier: what is read behind it is read after it is written.
+ */
+void semshare_lowered_tell(int *lowered_by)
+{
+	(void)xchg(lowered_by, task_tgid_vnr(current));
+}
+
+/**
+ * semshare_lowered_hear - who has told, and that no more
+ * @lowered_by: of the handle
+ *
+ * A full barrier: it is read after what was written before it.
+ *
+ * Return: a process, in the pid namespace of its own, or 0.
+ */
+int semshare_lowered_hear(int *lowered_by)
+{
+	return xchg(lowered_by, 0);
+}
+
 /**
  * semshare_set_is_ours - whether a lock is still current's to give back
  * @set: the set
  * @number: of the semaphore
  * @taken: its value while somebody has the lock
+ * @lowered_by: from semshare_lowered_hear(), when current had left the handle
  *
  * For when its words are not as current left them.  Either somebody scribbled over
  * them, and the semaphore is still ours to give; or the semaphore was changed and
  * somebody else is inside: to give it back would let in a third.  The kernel
- * tells, as it remembers who operated on it last.
+ * tells, as it remembers who operated on it last.  @lowered_by is not inside: current
+ * gives back in its stead.
+ *
+ * To be asked after current has left the handle: whoever gets the semaphore by it before
+ * is in @lowered_by, and whoever gets it later is the one that the kernel names.
  */
-bool semshare_set_is_ours(struct semshare_set *set, unsigned int number, int taken)
+bool semshare_set_is_ours(struct semshare_set *set, unsigned int number, int taken,
+			  int lowered_by)
 {
-	return semshare_set_ask(set, number, GETVAL) == taken &&
-	       semshare_set_ask(set, number, GETPID) == task_tgid_vnr(current);
+	int last;
+
+	if (semshare_set_ask(set, number, GETVAL) != taken)
+		return false;
+	last = semshare_set_ask(set, number, GETPID);
+	return last == task_tgid_vnr(current) || (lowered_by && last == lowered_by);
 }
 
 /* ------------------------------------------------------------------ words */
@@ -245,9 +304,10 @@ struct semshare_lock_state *semshare_set_state(struct semshare_set *set, unsigne
 /*
  * A set that was just made is not for use before its maker has operated on it once,
  * which is the last thing that it does.  One that a plain program made by SETVAL
- * has a value, or a last process.
+ * has a value, or a last process.  So has a pool before its maker has operated on it, by the
+ * SETALL that gives it values: for who knows then that it is one, @operated.
  */
-static int set_check_finished(struct semshare_set *set)
+static int set_check_finished(struct semshare_set *set, bool *operated)
 {
 	struct semid64_ds ds;
 	union semshare_semun arg = { .buf = &ds };
@@ -256,7 +316,8 @@ static int set_check_finished(struct semshare_set *set)
 	answer = semshare_sem_control(set->ns, set->semid, 0, IPC_STAT, arg);
 	if (answer < 0)
 		return answer;
-	if (ds.sem_otime)
+	*operated = ds.sem_otime;
+	if (*operated)
 		return 0;
 	answer = semshare_set_ask(set, 0, GETVAL);
 	if (!answer)
@@ -266,6 +327,7 @@ static int set_check_finished(struct semshare_set *set)
 
 static int set_find(struct semshare_set *set, u32 key, const char *name)
 {
+	bool operated;
 	int semid, err;
 
 	/* Asking to alter it: who may not is told now. */
@@ -281,9 +343,11 @@ static int set_find(struct semshare_set *set, u32 key, const char *name)
 	set->verified = jiffies;
 	err = semshare_sem_may_alter(set->ns, semid);
 	if (!err)
-		err = set_check_finished(set);
+		err = set_check_finished(set, &operated);
 	if (!err)
 		err = semshare_companion_open(&set->companion, key, semid, set->facts.nsems, name);
+	if (!err && !operated && set->companion.kind == SEMSHARE_SET_POOL)
+		err = -EAGAIN;
 	return err;
 }
 
@@ -332,15 +396,20 @@ static struct semshare_set *set_open(struct ipc_namespace *ns, u32 key, const ch
  *
  * Its locks operate it with the kernel's rights, so whether the caller may alter it is
  * asked here; and it is here that the companion is mapped, if the caller may write
- * it.  Without a companion everything works but for conditions and barriers;
- * nobody then knows who has a lock, or that its owner died.
+ * it.  Without a companion everything works but for conditions and barriers, and
+ * semaphores that look like bounded ones; nobody then knows who has a lock, or that its
+ * owner died.
+ *
+ * A segment that another program has under the same key is left alone.  But while its
+ * first word is 0 it looks like a companion that is being made, and the answer is
+ * -EAGAIN.  If it stays so, choose another name, or another key.
  *
  * Context: process context of a process, sleeps.
  * Return: the set, to be given back with semshare_set_close(), or
  *
  * * %-EINVAL - not a name, or @ns is NULL
  * * %-ENOENT - there is none of that name
- * * %-EAGAIN - its maker has not finished it yet: try again in a moment
+ * * %-EAGAIN - its maker has not finished it yet: try again in a moment; or see above
  * * %-EACCES - the caller may not alter it
  * * %-EEXIST - the key is that of another name as well
  * * %-EPROTO - it was made by another version of semshare, or makes no sense

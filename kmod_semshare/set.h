@@ -48,6 +48,9 @@ int semshare_set_do(struct semshare_set *set, const struct sembuf *operations, u
 int semshare_set_take(struct semshare_set *set, const struct sembuf *operations,
 		      unsigned int count, ktime_t deadline);
 int semshare_set_ask(struct semshare_set *set, unsigned int number, int cmd);
-bool semshare_set_is_ours(struct semshare_set *set, unsigned int number, int taken);
+void semshare_lowered_tell(int *lowered_by);
+int semshare_lowered_hear(int *lowered_by);
+bool semshare_set_is_ours(struct semshare_set *set, unsigned int number, int taken,
+			  int lowered_by);
 
 #endif /* SEMSHARE_SET_H */

@@ -289,6 +289,19 @@ static long job_run(struct lock_test *test, struct semshare_lock_test_call *call
 
 /* ------------------------------------------------------------------- calls */
 
+/* Behind the block err is of interest also where it says that all is well: a positive one. */
+static long scoped_mutex(struct semshare_mutex *mutex, struct semshare_lock_test_call *call,
+			 long timeout, bool *suspect)
+{
+	int err, given;
+
+	semshare_scoped_mutex(mutex, timeout, suspect, err, return err) {
+		given = semshare_mutex_unlock(mutex);
+		err = given ?: (int)call->value;
+	}
+	return err;
+}
+
 static long call_mutex(struct semshare_mutex *mutex, struct semshare_lock_test_call *call,
 		       long timeout, bool *suspect)
 {
@@ -300,6 +313,8 @@ static long call_mutex(struct semshare_mutex *mutex, struct semshare_lock_test_c
 		return semshare_mutex_unlock(mutex);
 	case SEMSHARE_LOCK_TEST_CONSISTENT:
 		return semshare_mutex_consistent(mutex);
+	case SEMSHARE_LOCK_TEST_SCOPED:
+		return scoped_mutex(mutex, call, timeout, suspect);
 	default:
 		return -EINVAL;
 	}

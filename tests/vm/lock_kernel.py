@@ -10,11 +10,25 @@ import os
 import struct
 
 import abi
-from abi import GETALL, GETVAL, IPC_CREAT, IPC_EXCL, IPC_NOWAIT, IPC_RMID, SEM_UNDO, check, key_of, libc, semctl, semop
+from abi import (
+    GETALL,
+    GETVAL,
+    IPC_CREAT,
+    IPC_EXCL,
+    IPC_NOWAIT,
+    IPC_RMID,
+    SEM_UNDO,
+    SETALL,
+    check,
+    key_of,
+    libc,
+    semctl,
+    semop,
+)
 
 MUTEX, MULTI, RWLOCK, SEMAPHORE, EVENT, CONDITION, BARRIER = range(1, 8)
 (LOCK, UNLOCK, CONSISTENT, READ_LOCK, READ_UNLOCK, DOWNGRADE, DOWN, UP, VALUE) = range(1, 10)
-SET, CLEAR, WAIT, NOTIFY, ABORT, RESET = range(10, 16)
+SET, CLEAR, WAIT, NOTIFY, ABORT, RESET, SCOPED = range(10, 17)
 COUNT, COMPARE, PERMITS, EXCHANGE, MEET = range(32, 37)
 COLLECT, STOP = 64, 65
 PREEMPT_OFF, ASYNC, SUSPECT, GO_ON = 1, 2, 4, 8
@@ -138,9 +152,10 @@ class Set:
     Args:
         values: of its semaphores.
         companion: whether it has one.
+        published: or is its maker between SETALL and the semop that publishes it?
     """
 
-    def __init__(self, name, kind=KIND_LOCK, values=(1,), *, limit=0, companion=True, mode=0o600):
+    def __init__(self, name, kind=KIND_LOCK, values=(1,), *, limit=0, companion=True, mode=0o600, published=True):
         self.name = name
         self.key = key_of(name)
         self.semid = abi.semget(self.key, len(values), IPC_CREAT | IPC_EXCL | mode)
@@ -166,6 +181,9 @@ class Set:
                 limit,
             )
             self.segment.set32(AT_MAGIC, MAGIC)
+        if not published:
+            check(libc.semctl(self.semid, 0, SETALL, (ctypes.c_ushort * len(values))(*values)))
+            return
         raise_them = [(number, value, 0) for number, value in enumerate(values) if value]
         semop(self.semid, *(raise_them or [(0, 0, 0)]))
 

@@ -214,6 +214,20 @@ def test_a_set_that_is_not_finished_is_not_opened():
     KernelLock(RWLOCK, "locks").close()
 
 
+def test_a_pool_that_is_not_published_is_not_opened():
+    """Its maker gives it values, and a last process, by SETALL before the semop that publishes it."""
+    with Set("locks", KIND_POOL, (0, 1, 1, 1), published=False) as pool:
+        assert pool.values() == [0, 1, 1, 1]
+        for kind, numbers in ((MUTEX, ()), (MUTEX, (2,)), (MULTI, (1, 3))):
+            assert errno_of(KernelLock, kind, "locks", numbers=numbers) == "EAGAIN"
+        assert errno_of(KernelLock, MUTEX, key=pool.key) == "EAGAIN"
+        semop(pool.semid, (0, 1, 0))
+        KernelLock(MUTEX, "locks").close()
+        with KernelLock(MULTI, "locks", numbers=(0, 3)) as multi:
+            multi.lock()
+            multi.unlock()
+
+
 def test_plain_set_is_what_it_is_opened_as():
     """As sysv_ipc makes it: by SETVAL, without a companion, of any number of semaphores."""
     semid = abi.semget(0x5EED, 3, IPC_CREAT | IPC_EXCL | 0o600)
@@ -441,11 +455,70 @@ def test_two_owners_by_a_raised_semaphore(lock, mutex):
     semop(lock.semid, (0, 1, SEM_UNDO))
 
 
+def force(made, number=0, free=1):
+    """Free what somebody has as semshare unlock --force does; and a process had it since, and said that all is well."""
+    semop(made.semid, (number, 1 if free else -1, 0))
+    made.write(EPOCH, made.word(EPOCH, number) + 3, number)
+
+
+def test_lock_that_was_forced_open_is_not_left_taken_by_nobody(lock, mutex):
+    """Who gets the semaphore beside the one who has the handle does not raise it: the other must know it."""
+    for taker in (2, 0):
+        mutex.lock_suspect(1)
+        force(lock)
+        assert errno_of(mutex.lock, taker) == "EPROTO" and lock.value() == 0
+        assert errno_of(mutex.unlock, 1) == "EPROTO"
+        assert lock.value() == 1
+        assert mutex.lock_suspect(taker) is True
+        mutex.consistent(taker)
+        mutex.unlock(taker)
+    # But what a process has since stays the process's.
+    mutex.lock(1)
+    force(lock)
+    assert errno_of(mutex.lock, 2) == "EPROTO"
+    semop(lock.semid, (0, 1, 0))
+    lock.take()
+    assert errno_of(mutex.unlock, 1) == "EPROTO"
+    assert lock.value() == 0
+    lock.give()
+
+
+@pytest.mark.parametrize("kind", [MUTEX, MULTI, RWLOCK], ids=["mutex", "multi", "rwlock"])
+def test_lock_that_was_forced_open_is_never_left_taken_by_nobody(kind):
+    """Also if it is given back at the same moment: who then gets it has it."""
+    dice = random.Random(1)
+    seen = {None: 0, "EPROTO": 0, "EAGAIN": 0}
+    with one_of(kind) as (made, handle):
+        before = made.values()
+        for turn in range(scaled(1000, 200)):
+            handle.lock_suspect(1)
+            for number in (1, 3) if kind == MULTI else (0,):
+                force(made, number, 0 if kind == RWLOCK else 1)
+            handle.begin(lk.LOCK, 2, flags=lk.SUSPECT)
+            for _ in range(dice.randrange(1000)):
+                pass
+            assert errno_of(handle.unlock, 1) == "EPROTO"
+            answer = errno_of(handle.collect, 2)
+            seen[answer] += 1
+            if answer is None:
+                handle.unlock(2)
+            assert made.values() == before, turn
+    print(seen)
+
+
 def test_semaphore_at_its_maximum(lock, mutex):
     mutex.lock()
     semctl(lock.semid, 0, SETVAL, 32767)
     assert errno_of(mutex.unlock) == "EPROTO"
     assert lock.value() == 32767
+
+
+def test_block_that_could_not_give_its_lock_back_says_so(lock, mutex):
+    """Where it says that all is well, by whatever positive number; an error of its own stays."""
+    for value, answer in ((0, "EPERM"), (1, "EPERM"), (2**31 - 1, "EPERM"), (2**64 - 5, "EIO")):
+        for thread in (0, 1):
+            assert errno_of(mutex.scoped, thread, value=value) == answer
+            assert lock.value() == 1
 
 
 def test_dead_holder_without_undo_is_named(lock, mutex):
@@ -505,6 +578,77 @@ def test_several_locks_are_had_all_or_none():
             other.unlock()
         for numbers in ((8,), (1, 1), (0, 1, 2, 0)):
             assert errno_of(KernelLock, MULTI, "locks", numbers=numbers) == "EINVAL"
+
+
+def test_several_locks_that_were_forced_open_are_not_left_taken_by_nobody():
+    for forced in ((1,), (1, 3)):
+        with one_of(MULTI) as (pool, multi):
+            multi.lock(1)
+            for number in forced:
+                force(pool, number)
+            for number in {1, 3} - set(forced):
+                semop(pool.semid, (number, 1, 0))
+            assert errno_of(multi.lock, 2) == "EPROTO" and pool.values() == [1, 0, 1, 0]
+            assert errno_of(multi.unlock, 1) == "EPROTO"
+            assert pool.values() == [1] * 4
+            assert multi.lock_suspect(2) is True
+            multi.consistent(2)
+            multi.unlock(2)
+
+
+@contextlib.contextmanager
+def semopm(limit):
+    path = Path("/proc/sys/kernel/sem")
+    before = path.read_text().split()
+    path.write_text(" ".join([*before[:2], str(limit), before[3]]))
+    try:
+        yield
+    finally:
+        path.write_text(" ".join(before))
+
+
+def test_several_locks_are_given_one_by_one_where_root_has_lowered_semopm():
+    """Their words say that they are its own, whatever was done to the semaphores; what cannot be given is told."""
+
+    def look(pool, number):
+        # Whoever looks whether it is taken is the last process.
+        semop(pool.semid, (number, 0, 0))
+
+    def at_maximum(pool, number):
+        semctl(pool.semid, number, SETVAL, 32767)
+
+    def as_ever(pool, number):
+        pass
+
+    for meanwhile, answer, value in ((as_ever, None, 1), (look, None, 1), (at_maximum, "EPROTO", 32767)):
+        with one_of(MULTI) as (pool, multi):
+            multi.lock(1)
+            meanwhile(pool, 3)
+            with semopm(1):
+                assert errno_of(multi.unlock, 1) == answer
+            assert pool.values() == [1, 1, 1, value]
+            # With nothing amiss nobody finds it suspect.
+            assert multi.lock_suspect(1) is bool(answer)
+            multi.unlock(1) if not answer else None
+    # Closed they are given, too.
+    with one_of(MULTI) as (pool, _):
+        with KernelLock(MULTI, "locks", numbers=(1, 3)) as other:
+            other.lock(1)
+            look(pool, 3)
+            with semopm(1):
+                other.close()
+        assert pool.values() == [1] * 4
+
+
+def test_several_locks_of_which_one_is_not_its_own_any_more():
+    with one_of(MULTI) as (pool, multi):
+        multi.lock(1)
+        force(pool, 1)
+        pool.take(1)
+        assert errno_of(multi.unlock, 1) == "EPROTO"
+        # It is the process's now.
+        assert pool.values() == [1, 0, 1, 1]
+        pool.give(1)
 
 
 # ------------------------------------------------------------------------------------------------------------ rwlock
@@ -615,6 +759,26 @@ def test_set_semaphores_are_found_out(rw):
     assert made.values() == [0, 0, 0] and errno_of(rwlock.read_unlock) == "EPERM"
 
 
+@pytest.mark.parametrize("end", ["unlock", "downgrade"])
+def test_writer_that_was_forced_out_leaves_nothing_taken_by_nobody(rw, end):
+    made, rwlock = rw
+    rwlock.lock(1)
+    force(made, WRITER, 0)
+    assert errno_of(rwlock.lock, 2) == "EPROTO" and made.values() == [1, 0, 0]
+    assert errno_of(rwlock.call, {"unlock": lk.UNLOCK, "downgrade": lk.DOWNGRADE}[end], 1) == "EPROTO"
+    assert made.values() == [0, 0, 0]
+    assert rwlock.lock_suspect(2) is True
+    rwlock.consistent(2)
+    rwlock.unlock(2)
+    # The words as they were left: nobody was inside meanwhile.
+    rwlock.lock(1)
+    semctl(made.semid, WRITER, SETVAL, 0)
+    assert errno_of(rwlock.lock, 2) == "EPROTO"
+    rwlock.downgrade(1)
+    assert made.values() == [0, 1, 0]
+    rwlock.read_unlock(1)
+
+
 @pytest.mark.parametrize("operation, values", [(lk.LOCK, [1, 0, 0]), (lk.READ_LOCK, [0, 1, 0])], ids=["write", "read"])
 def test_closing_gives_back_what_is_held(rw, operation, values):
     made, _ = rw
@@ -659,6 +823,40 @@ def test_bounded_semaphore_keeps_its_bound(limit):
         assert made.value() == 32767
         semctl(made.semid, 0, SETVAL, 0)
         assert semaphore.value() == 0
+
+
+def test_bounded_semaphore_without_its_companion_is_not_one_without_a_bound():
+    with Set("locks", KIND_BOUNDED, (32767,), limit=2, companion=False) as made:
+        assert errno_of(KernelLock, SEMAPHORE, "locks") == errno_of(KernelLock, SEMAPHORE, key=made.key) == "ENXIO"
+        for value, answer in ((16384, "ENXIO"), (16383, None), (0, None)):
+            semctl(made.semid, 0, SETVAL, value)
+            assert errno_of(lambda: KernelLock(SEMAPHORE, "locks").close()) == answer
+        semctl(made.semid, 0, SETVAL, 32767)
+        # Whatever else one opens it as.
+        KernelLock(MUTEX, "locks").close()
+    with Set("locks", KIND_BOUNDED, (32767,), limit=2) as made:
+        abi.libc.shmctl(made.segment.shmid, IPC_RMID, None)
+        assert errno_of(KernelLock, SEMAPHORE, "locks") == "ENXIO"
+    with Set("locks", KIND_SEMAPHORE, (32767,)), KernelLock(SEMAPHORE, "locks") as semaphore:
+        assert semaphore.value() == 32767
+
+
+@pytest.mark.parametrize("function", ["ksys_shmget", "do_shmat", "semctl_main"])
+def test_a_kernel_without_a_function_has_no_bounded_semaphores(function):
+    with kernel.everything_unloaded():
+        assert kernel.load("semshare", f"hide={function}") == 0
+        assert kernel.load("semshare_lock_test") == 0
+
+        def answer():
+            return errno_of(lambda: KernelLock(SEMAPHORE, "locks").close())
+
+        # Nor without companion and value any semaphores.
+        asks = function == "semctl_main"
+        for companion in (True, False):
+            with Set("locks", KIND_BOUNDED, (32767,), limit=2, companion=companion):
+                assert answer() == (None if asks and companion else "ENXIO")
+            with Set("locks", KIND_SEMAPHORE, (3,), companion=companion):
+                assert answer() == ("ENXIO" if asks and not companion else None)
 
 
 def test_event_lets_all_go_on():

@@ -16,8 +16,12 @@
  *
  * err is a variable of type int that is declared before: the answer of taking the lock,
  * and behind the block that of giving it back, unless the block has put an error of
- * its own there.  break and continue, in the block and in what is done when it is not
- * entered, mean the block.
+ * its own there, which is less than 0: any other answer gives way to it.  break and
+ * continue, in the block and in what is done when it is not entered, mean the block.
+ *
+ * A block gives back what it has taken, and nothing else: do not call
+ * semshare_rwlock_downgrade() in one.  The end of the block would be -EPERM, and the lock be
+ * held to read for ever.  For that use the plain calls.
  */
 #ifndef SEMSHARE_SCOPED_H
 #define SEMSHARE_SCOPED_H
@@ -57,7 +61,7 @@ semshare_scope_ ## kind ## _leave(struct semshare_scope_ ## kind *scope)		\
 {											\
 	int err = scope->lock ? give(scope->lock) : 0;					\
 											\
-	if (err && !*scope->err)							\
+	if (err && *scope->err >= 0)							\
 		*scope->err = err;							\
 }
 

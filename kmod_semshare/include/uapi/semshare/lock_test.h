@@ -64,6 +64,7 @@ enum semshare_lock_test_operation {
 	SEMSHARE_LOCK_TEST_NOTIFY	= 13,
 	SEMSHARE_LOCK_TEST_ABORT	= 14,
 	SEMSHARE_LOCK_TEST_RESET	= 15,
+	SEMSHARE_LOCK_TEST_SCOPED	= 16,
 	/* Jobs: so many turns, in a block that has the lock. */
 	SEMSHARE_LOCK_TEST_COUNT	= 32,
 	SEMSHARE_LOCK_TEST_COMPARE	= 33,
@@ -89,13 +90,17 @@ enum semshare_lock_test_operation {
  * @flags: SEMSHARE_LOCK_TEST_*; PREEMPT_OFF for the caller itself only
  * @suspect: out: what the call said, if SUSPECT
  * @timeout_ms: -1: MAX_SCHEDULE_TIMEOUT
- * @value: UP, NOTIFY: how many; jobs: turns; and in the upper half, PERMITS: how many
- *	there may be at once; EXCHANGE: whose turn is this one's, and times 65536 how
- *	many take turns; MEET: how many of the parties are such jobs
+ * @value: UP, NOTIFY: how many; SCOPED: what the block puts into err; jobs: turns; and in
+ *	the upper half, PERMITS: how many there may be at once; EXCHANGE: whose turn is
+ *	this one's, and times 65536 how many take turns; MEET: how many of the parties are
+ *	such jobs
  * @offset: jobs: of the words in the area, a multiple of 8
  * @result: out: what the call returned; jobs: how often something was not as it must
  *	be, or the error at which they ended
  * @done: out: jobs: turns in which it was inside
+ *
+ * SCOPED is a block that has a MUTEX and gives it back itself, so that the block's end
+ * cannot; it answers what err is behind it.
  *
  * COUNT adds one to two words, each by a load, a pause and a store; where the lock was
  * suspect, which it wants to know if SUSPECT, it makes them the same first.  COMPARE has a
