@@ -149,8 +149,9 @@ static bool is_none(int err)
  * Return: 0, with @companion->data NULL if there is none for this user;
  * -EAGAIN: its maker has not filled it in yet, or it is another program's segment of the
  * same key, whose first word is 0: they look the same, see semshare_set_open();
- * -EEXIST: it is that of another name with the same key; -EPROTO: it is of another version, or makes no sense;
- * -EINTR; -EFAULT: another thread of the process interfered; -ENOMEM.
+ * -EEXIST: it is that of another name with the same key; -EPROTO: it is of another
+ * version, or makes no sense; -EINTR; -EFAULT: another thread of the process
+ * interfered; -ENOMEM.
  */
 int semshare_companion_open(struct semshare_companion *companion, u32 key, int semid, u32 nsems,
 			    const char *name)
