@@ -25,6 +25,8 @@ NEVER = 1000.0
 BATCH = 50
 # Who slept in a call has the next record ring again: its own wake-up may have been meant for one behind it.
 HAND_ON = ("sysv", "robust")
+# Where whoever commits rings, one before it may still be writing: the more often, the busier the machine. That rings again.
+OUT_OF_ORDER = ("mpsc",)
 
 
 class Tally:
@@ -173,6 +175,7 @@ def soak(
             consume(ring, way, each * producers, sleeps, tally)
         assert tally.next == [each] * producers
     print(f"{ring.state().variant}, {type(way).__name__}: {sleeps}")
-    few = 1 if isinstance(way, InCall) and ring.state().variant in HAND_ON else 1 / 20
+    variant = ring.state().variant
+    few = 1 if variant in OUT_OF_ORDER or (isinstance(way, InCall) and variant in HAND_ON) else 1 / 20
     assert sleeps.in_vain <= max(10, few * sleeps.transitions), f"woken without need: {sleeps}"
     return sleeps
