@@ -25,7 +25,7 @@ NEVER = 1000.0
 BATCH = 50
 # Who slept in a call has the next record ring again: its own wake-up may have been meant for one behind it.
 HAND_ON = ("sysv", "robust")
-# Where whoever commits rings, one before it may still be writing: the more often, the busier the machine. That rings again.
+# Where whoever commits rings, one before it may still be writing, which rings again: often, on a busy machine.
 OUT_OF_ORDER = ("mpsc",)
 
 
